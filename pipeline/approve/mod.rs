@@ -1,0 +1,1 @@
+//! Owns what is signed: statement, envelope, keys, verification.

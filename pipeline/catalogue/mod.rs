@@ -1,0 +1,1 @@
+//! Owns the embedded GPU, instance and model tables and their look-ups.

@@ -1,0 +1,1 @@
+//! Owns the command line: the only room that prints.

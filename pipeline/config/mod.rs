@@ -1,0 +1,1 @@
+//! Owns the configuration file and its resolution into settings.

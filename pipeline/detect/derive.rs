@@ -1,0 +1,1 @@
+//! Owns the daily rebuild of rollups and the ledger.

@@ -1,0 +1,1 @@
+//! Owns prices, the performance estimator and placements.

@@ -1,0 +1,4 @@
+//! Owns what is concluded from the lake: rollups, the ledger, detectors, prices, netting, findings.
+
+pub mod derive;
+pub mod economics;

@@ -1,0 +1,1 @@
+//! Owns the documented exit codes.

@@ -1,0 +1,1 @@
+//! Owns chunk decoding and remote read.

@@ -1,0 +1,1 @@
+//! Owns the fold of objects and telemetry into validity intervals.

@@ -1,0 +1,3 @@
+//! Owns the lake: object keys, Parquet, Delta commits, leases, publications, evidence.
+
+pub mod schema;

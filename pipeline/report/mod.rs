@@ -1,0 +1,1 @@
+//! Owns the report's view model and its rendering.
