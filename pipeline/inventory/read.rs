@@ -94,8 +94,9 @@ pub async fn read(
                 .map(|row| SnapshotList { ts_ms: ts.value(row), kind: kind.value(row).to_owned() }),
         );
     }
+    let mut last_labels = String::new();
     for batch in reader.rows(include_str!("../../queries/inventory/kube_state_runs.sql")).await? {
-        series_runs(&batch, &mut inputs.series)?;
+        series_runs(&batch, &mut last_labels, &mut inputs.series)?;
     }
     for batch in reader.rows(include_str!("../../queries/inventory/gpu_pod_spans.sql")).await? {
         let (node, gpu, uuid) = (text(&batch, "node")?, text(&batch, "gpu")?, text(&batch, "uuid")?);
@@ -144,11 +145,14 @@ pub async fn read(
 }
 
 /// Rows come ordered by series, so the runs of one follow each other.
-fn series_runs(batch: &RecordBatch, out: &mut Vec<MetricSeries>) -> Result<(), ReadError> {
+fn series_runs(
+    batch: &RecordBatch,
+    last_labels: &mut String,
+    out: &mut Vec<MetricSeries>,
+) -> Result<(), ReadError> {
     let (metric, labels) = (text(batch, "metric")?, text(batch, "labels_json")?);
     let (first, last) = (int(batch, "first_ms")?, int(batch, "last_ms")?);
     let value = float(batch, "value")?;
-    let mut last_labels = String::new();
     for row in 0..batch.num_rows() {
         let run = ValueRun {
             first_ms: first.value(row),
@@ -156,7 +160,7 @@ fn series_runs(batch: &RecordBatch, out: &mut Vec<MetricSeries>) -> Result<(), R
             value: value.value(row),
         };
         let same = out.last().is_some_and(|series| series.metric == metric.value(row))
-            && last_labels == labels.value(row);
+            && last_labels.as_str() == labels.value(row);
         if !same {
             last_labels.clear();
             last_labels.push_str(labels.value(row));
