@@ -20,7 +20,7 @@ pub struct MemoryEfficiency {
 #[derive(Debug)]
 pub struct Kernels {
     efficiency: BTreeMap<(String, String), MemoryEfficiency>,
-    /// `(product, GPUs)` → points of `(message bytes as recorded, microseconds)`, ascending.
+    /// `(product, GPUs)` → points of `(elements of 16 bits, microseconds)`, ascending.
     allreduce: BTreeMap<(String, u32), Vec<(f64, f64)>>,
 }
 
