@@ -9,6 +9,7 @@
 //! only in [`Lake::publish`], under the fleet's.
 
 mod check;
+pub mod columns;
 mod commit;
 mod error;
 mod evidence;
