@@ -18,13 +18,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from generator.clock import at  # noqa: E402
 from generator.control import emit_control  # noqa: E402
 from generator.engines import emit_engine  # noqa: E402
 from generator.fleet import CLUSTERS, SCRAPE_GAPS, build  # noqa: E402
 from generator.hardware import emit_cadvisor, emit_dcgm  # noqa: E402
 from generator.objects import write_snapshots  # noqa: E402
+from generator.readme import write_readme  # noqa: E402
 from generator.series import Store  # noqa: E402
-from generator.truth import write_truth  # noqa: E402
+from generator.truth import truth, write_truth  # noqa: E402
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -89,11 +91,16 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     parser.add_argument("--only", default="prometheus,kubernetes,truth",
                         help="comma-separated parts to write")
+    parser.add_argument("--truth", nargs=2, metavar=("FROM", "TO"),
+                        help="only print the truth of another window, as JSON")
     args = parser.parse_args()
     parts = set(args.only.split(","))
     fleet = build()
+    if args.truth:
+        print(json.dumps(truth(fleet, tuple(at(t) for t in args.truth)), indent=1))
+        return
     if "truth" in parts:
-        write_truth(fleet, args.out / "expected")
+        write_readme(fleet, write_truth(fleet, args.out / "expected"), args.out / "README.md")
     if "kubernetes" in parts:
         write_snapshots(fleet, args.out / "kubernetes")
     if "prometheus" in parts:

@@ -63,6 +63,7 @@ class Load:
         self.activity = [0.0] * n
         self.throttled = [0.0] * n
         self.starved = [False] * n
+        self.itl = [0.0] * n
 
 
 def spread(load, b, requests, spec, rng):
@@ -75,8 +76,12 @@ def spread(load, b, requests, spec, rng):
     output = int(requests * spec["output"] * max(0.3, 1 + rng.gauss(0, sigma)))
     load.prompt[b] = max(prompt, requests)
     load.output[b] = max(output, requests) if spec["output"] > 0 else 0
-    seconds = spec["ttft"] * requests + load.output[b] * spec["itl"]
-    load.running[b] = seconds / BUCKET
+    # Each further request in the batch slows a step by `slope`, so concurrency (Little's law)
+    # and inter-token time are one fixed point.
+    slope = spec.get("slope", 0.01)
+    decode = load.output[b] * spec["itl"] / BUCKET
+    load.running[b] = (spec["ttft"] * requests / BUCKET + decode) / max(0.1, 1 - slope * decode)
+    load.itl[b] = spec["itl"] * (1 + slope * load.running[b])
     load.activity[b] = spec.get("intensity", 1.0) * (1 - math.exp(-load.running[b]))
 
 
@@ -96,7 +101,7 @@ def serve(workload, rng):
         if spec.get("probes"):
             for pod in ready:
                 spread(pod.load, b, spec["probes"], spec, rng)
-                pod.load.activity[b] = 0.0
+                pod.load.activity[b] = 0.004
             continue
         arrivals = poisson(rng, spec["peak"] * rhythm(spec["rhythm"], t) * BUCKET)
         if spec.get("cpu_bound"):
@@ -124,7 +129,8 @@ def starve(load, b, t, arrivals, backlog, spec, rng):
     spread(load, b, done, spec, rng)
     load.waiting[b] = backlog
     if held:
-        load.running[b] = 1 + rng.random()
+        load.itl[b] = spec["held_itl"]
+        load.running[b] = 0.3 + load.output[b] * spec["held_itl"] / BUCKET
         load.activity[b] = 0.08 + 0.04 * rng.random()
         load.throttled[b] = 0.72 + 0.14 * rng.random()
         load.starved[b] = backlog > 0

@@ -106,10 +106,10 @@ def emit_engine(store, pod, offset):
 
     kv = [min(127, round(128 * (r * (w.demand["prompt"] + w.demand["output"] / 2)) / w.kv_tokens)) / 128
           for r in load.running]
-    ttft = [w.demand["ttft"] * (1 + 0.05 * r) + (90 if s else 0.02 * q)
+    ttft = [w.demand["ttft"] * (1 + 0.002 * r) + (90 if s else 0.02 * q)
             for r, q, s in zip(load.running, load.waiting, load.starved)]
     gaps = [max(0, o - r) for o, r in zip(load.output, load.requests)]
-    itl = [max(w.demand["itl"], 0.001) * (1 + 0.004 * r) for r in load.running]
+    itl = [max(v, 0.001) for v in load.itl]
     length = [o / r if r else 1 for o, r in zip(load.output, load.requests)]
     prompt = [p / r if r else 1 for p, r in zip(load.prompt, load.requests)]
     running = [instant(r, rng) for r in load.running]
@@ -124,7 +124,7 @@ def emit_engine(store, pod, offset):
         counter("sglang:prompt_tokens_total", load.prompt)
         counter("sglang:generation_tokens_total", load.output)
         histogram("sglang:time_to_first_token_seconds", load.requests, ttft, 0.6, TTFT)
-        histogram("sglang:inter_token_latency_seconds", gaps, itl, 0.35, ITL)
+        histogram("sglang:inter_token_latency_seconds", gaps, itl, 0.12, ITL)
         return
 
     gauge("vllm:num_requests_running", lambda b: running[b])
@@ -154,7 +154,7 @@ def emit_engine(store, pod, offset):
     if w.demand["output"] > 0:
         histogram("vllm:time_to_first_token_seconds", load.requests, ttft, 0.6, TTFT)
         histogram("vllm:time_per_output_token_seconds" if w.old_names
-                  else "vllm:inter_token_latency_seconds", gaps, itl, 0.35, ITL)
+                  else "vllm:inter_token_latency_seconds", gaps, itl, 0.12, ITL)
 
 
 def instant(mean, rng):

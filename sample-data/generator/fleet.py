@@ -243,6 +243,7 @@ def split_roles(workload):
         prefill.output[b], decode.output[b] = n, output
         running = prefill.running[b] + decode.running[b]
         prefill.running[b], decode.running[b] = running * 0.08, running
+        decode.itl[b] = workload.demand["itl"] * (1 + 0.01 * running) if n else 0.0
         prefill.activity[b] = min(0.95, prefill.activity[b] * 0.5)
         decode.activity[b] = min(0.98, decode.activity[b] * 1.0)
 

@@ -8,8 +8,8 @@ from .engines import container_name
 from .fleet import CLUSTERS, uid
 from .labels import node_labels, node_resources, provider_id
 
-SNAPSHOTS = ["2026-10-31T09:00:00Z", "2026-11-04T10:10:00Z", "2026-11-09T03:00:00Z",
-             "2026-11-14T16:00:00Z", "2026-11-18T10:10:00Z", "2026-11-22T12:00:00Z"]
+SNAPSHOTS = ["2026-10-31T09:00:00Z", "2026-11-05T10:10:00Z", "2026-11-09T03:00:00Z",
+             "2026-11-14T16:00:00Z", "2026-11-19T10:10:00Z", "2026-11-22T12:00:00Z"]
 
 IMAGES = {"vllm": "vllm/vllm-openai:v0.21.0", "sglang": "lmsysorg/sglang:v0.5.6",
           "job": "registry.example.com/train/lora:42", None: "registry.example.com/serving/helper:1.8"}
@@ -301,7 +301,7 @@ class Builder:
         live = sum(1 for p in w.pods if p.created <= self.now < p.ended)
         if w.keda:
             so = self.meta("keda.sh/v1alpha1", "ScaledObject", w.ns, w.name, w.created, "kubectl",
-                           labels={"scaledobject.keda.sh/name": w.name})
+                           self.replica_change(w.pods), labels={"scaledobject.keda.sh/name": w.name})
             so["spec"] = {
                 "scaleTargetRef": {"name": w.deployment_name()}, "minReplicaCount": w.keda["min"],
                 "maxReplicaCount": w.keda["max"], "cooldownPeriod": 900, "pollingInterval": 15,
@@ -327,7 +327,7 @@ class Builder:
 
     def hpa(self, w, name, ref, low, high, live, metric, owner):
         obj = self.meta("autoscaling/v2", "HorizontalPodAutoscaler", w.ns, name, w.created,
-                        "keda-operator" if owner else "kubectl", None, owner)
+                        "keda-operator" if owner else "kubectl", self.replica_change(w.pods), owner)
         obj["spec"] = {"scaleTargetRef": ref, "minReplicas": low, "maxReplicas": high,
                        "metrics": [metric]}
         obj["status"] = {"currentReplicas": live, "desiredReplicas": live, "conditions": [

@@ -38,7 +38,7 @@ def build_prod_a(fleet):
     # The same model on the same GPU, saturated all day: no cheaper tier serves this demand.
     w = fleet.workload(
         c, "search", "llama-8b-bulk", "deployment", "meta-llama/Llama-3.1-8B-Instruct", "vllm",
-        shape("flat", 30.0, 500, 250, 0.35, 0.029, batch=256),
+        shape("flat", 30.0, 500, 250, 0.35, 0.009, batch=256),
         args=vllm("meta-llama/Llama-3.1-8B-Instruct", "--max-model-len", "8192",
                   "--max-num-seqs", "256"),
         kv_tokens=400000, lengths=True, labels={"team": "search"},
@@ -61,6 +61,7 @@ def build_prod_a(fleet):
     w = fleet.workload(
         c, "agents", "code-agent", "deployment", "Qwen/Qwen2.5-14B-Instruct", "vllm",
         shape("office", 0.20, 900, 260, 0.2, 0.046, cpu_bound=True, held_rate=0.15,
+              held_itl=0.13,
               free_rate=0.60, intensity=0.6),
         args=vllm("Qwen/Qwen2.5-14B-Instruct", "--max-model-len", "8192"),
         cpu=(2, 2), kv_tokens=50000, labels={"team": "agents"})

@@ -217,8 +217,11 @@ def truth(fleet, window):
 
 
 def write_truth(fleet, folder):
+    """The machine-readable truth of the default window, which README.md states in words."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "truth.json").write_text(json.dumps(truth(fleet, WINDOW), indent=1) + "\n")
+    document = truth(fleet, WINDOW)
+    (folder / "truth.json").write_text(json.dumps(document, indent=1) + "\n")
+    return document
 
 
 NOTES = {
