@@ -179,7 +179,7 @@ def emit_keda(store, fleet, cluster):
 
 
 def emit_dynamo_frontend(store, fleet, w):
-    pod = next(p for h in fleet.helpers if h.name == w.name for p in h.pods)
+    pod = next(p for h in fleet.companions if h.name == w.name for p in h.pods)
     key = store.target(("dynamo-frontend",), scrape_times(75))
     base = {"job": "dynamo-frontend", "namespace": w.ns, "pod": pod.name, "container": "main",
             "instance": f"{pod.ip}:8000"}
@@ -198,7 +198,7 @@ def emit_dynamo_frontend(store, fleet, w):
 def emit_picker(store, fleet, w):
     """The endpoint picker, whose renamed and legacy twins are emitted side by side."""
     key = store.target(("epp",), scrape_times(80))
-    pod = next(p for h in fleet.helpers if h.name == "ms-llama-70b-epp" for p in h.pods)
+    pod = next(p for h in fleet.companions if h.name == "ms-llama-70b-epp" for p in h.pods)
     base = {"job": "epp", "namespace": w.ns, "instance": f"{pod.ip}:9090", "name": "ms-llama-70b"}
     store.constant(key, "up", {k: base[k] for k in ("job", "namespace", "instance")}, 1)
     times = store.times(key)

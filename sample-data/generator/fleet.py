@@ -187,7 +187,7 @@ class Workload:
 class Fleet:
     def __init__(self):
         self.nodes, self.workloads = [], []
-        self.helpers = []  # pods of serving systems that hold no GPU: a frontend, a picker
+        self.companions = []  # pods of serving systems that hold no GPU: a frontend, a picker
 
     def node(self, *args, **extra):
         node = Node(*args, **extra)
@@ -199,13 +199,13 @@ class Fleet:
         self.workloads.append(workload)
         return workload
 
-    def helper(self, *args, **extra):
+    def companion(self, *args, **extra):
         workload = Workload(*args, gpus=0, **extra)
-        self.helpers.append(workload)
+        self.companions.append(workload)
         return workload
 
     def in_cluster(self, cluster):
-        return [w for w in self.workloads + self.helpers if w.cluster == cluster]
+        return [w for w in self.workloads + self.companions if w.cluster == cluster]
 
 
 def shape(rhythm, peak, prompt, output, ttft, itl, **extra):

@@ -12,7 +12,7 @@ SNAPSHOTS = ["2026-10-31T09:00:00Z", "2026-11-05T10:10:00Z", "2026-11-09T03:00:0
              "2026-11-14T16:00:00Z", "2026-11-19T10:10:00Z", "2026-11-22T12:00:00Z"]
 
 IMAGES = {"vllm": "vllm/vllm-openai:v0.21.0", "sglang": "lmsysorg/sglang:v0.5.6",
-          "job": "registry.example.com/train/lora:42", None: "registry.example.com/serving/helper:1.8"}
+          "job": "registry.example.com/train/lora:42", None: "registry.example.com/serving/router:1.8"}
 
 
 class Builder:
@@ -259,10 +259,10 @@ class Builder:
 
     def dynamo(self, w, condition):
         kinds = {"Frontend": "frontend", "VllmPrefillWorker": "prefill", "VllmDecodeWorker": "decode"}
-        helper = next(h for h in self.fleet.helpers if h.name == w.name)
+        companion = next(h for h in self.fleet.companions if h.name == w.name)
         components = []
         for component, kind in kinds.items():
-            source = helper if component == "Frontend" else w
+            source = companion if component == "Frontend" else w
             entry = {"name": component, "type": kind, "replicas": 1,
                      "podTemplate": {"spec": self.pod_spec(source, component)}}
             components.append(entry)

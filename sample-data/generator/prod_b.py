@@ -27,7 +27,7 @@ def build_prod_b(fleet):
     w.add_pod(a100, [0], EARLY, component="VllmPrefillWorker", ready_after=400)
     w.add_pod(a100, [1], EARLY, component="VllmDecodeWorker", ready_after=400)
 
-    w = fleet.helper(c, "dev", "coder", "dynamo", None, None, shape("none", 0, 0, 0, 0, 0),
+    w = fleet.companion(c, "dev", "coder", "dynamo", None, None, shape("none", 0, 0, 0, 0, 0),
                      args=["-m", "dynamo.frontend"], labels={"team": "developer-tools"})
     w.add_pod(system, [], EARLY, component="Frontend", ready_after=30)
 
@@ -74,7 +74,7 @@ def build_prod_b(fleet):
                 "llm-d.ai/inferenceServing": "true", "team": "platform"})
     w.add_pod(h100, [0, 1], EARLY, ready_after=600)
 
-    w = fleet.helper(c, "llm-d", "ms-llama-70b-epp", "deployment", None, None,
+    w = fleet.companion(c, "llm-d", "ms-llama-70b-epp", "deployment", None, None,
                      shape("none", 0, 0, 0, 0, 0), args=["--pool-name", "ms-llama-70b"],
                      labels={"app": "ms-llama-70b-epp", "team": "platform"})
     w.add_pod(system, [], EARLY, ready_after=20)
