@@ -4,6 +4,7 @@
 
 pub mod chunks;
 mod matcher;
+mod merge;
 mod series;
 
 use futures::future::BoxFuture;
@@ -12,6 +13,8 @@ pub use matcher::{MatchOp, Matcher, Pattern};
 pub use series::{
     Bucket, HistogramSample, Labels, STALE_NAN_BITS, Sample, SeriesSamples, is_stale_nan,
 };
+
+pub(crate) use merge::SeriesBuilder;
 
 use crate::model::TimeWindow;
 
