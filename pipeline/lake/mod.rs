@@ -17,6 +17,7 @@ mod files;
 mod lease;
 mod paths;
 mod provider;
+mod pruning;
 mod publication;
 pub mod schema;
 mod session;
@@ -212,6 +213,10 @@ impl Lake {
     }
 
     /// [`Self::read_session`] with memory and parallelism of its own.
+    #[expect(
+        clippy::unused_async,
+        reason = "no caller should change when a session comes to read the log"
+    )]
     pub async fn read_session_within(
         &self,
         view: &LakeView,
