@@ -24,7 +24,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::object_store::ObjectMeta;
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use tokio::sync::OnceCell;
@@ -159,7 +159,9 @@ impl LakeTable {
         };
         let schema = DFSchema::try_from(self.schema())?;
         let expr = state.create_physical_expr(all, &schema)?;
-        let may_match = PruningPredicate::try_new(expr, self.schema())?
+        let may_match = PruningPredicateBuilder::new()
+            .with_file_schema(self.schema())
+            .try_build(expr)?
             .prune(&FileStatistics::new(self.spec, files))?;
         let files: Vec<DataFile> = files
             .iter()

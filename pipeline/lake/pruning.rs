@@ -55,18 +55,20 @@ impl<'a> FileStatistics<'a> {
             return Some(if self.spec.kind == TableKind::Run {
                 Arc::new(StringArray::from_iter_values(values))
             } else {
-                Arc::new(Date32Array::from_iter(values.map(|d| day_number(d).ok())))
+                Arc::new(values.map(|d| day_number(d).ok()).collect::<Date32Array>())
             });
         }
         let stored = self.spec.columns.iter().find(|c| c.name == name)?;
         let bounds = self.stats.iter().map(|stats| &stats[which][name]);
         match stored.column_type {
-            ColumnType::Int => Some(Arc::new(Int64Array::from_iter(bounds.map(Value::as_i64)))),
-            ColumnType::Text => Some(Arc::new(StringArray::from_iter(bounds.map(Value::as_str)))),
+            ColumnType::Int => Some(Arc::new(bounds.map(Value::as_i64).collect::<Int64Array>())),
+            ColumnType::Text => Some(Arc::new(bounds.map(Value::as_str).collect::<StringArray>())),
             ColumnType::Timestamp => {
                 let micros = bounds.map(|bound| Some(parse_ms(bound.as_str()?)? * 1000));
                 Some(Arc::new(
-                    TimestampMicrosecondArray::from_iter(micros).with_timezone("UTC"),
+                    micros
+                        .collect::<TimestampMicrosecondArray>()
+                        .with_timezone("UTC"),
                 ))
             }
             _ => None,
@@ -100,7 +102,7 @@ impl PruningStatistics for FileStatistics<'_> {
                 stats["nullCount"][column.name()].as_u64()
             }
         });
-        Some(Arc::new(UInt64Array::from_iter(counts)))
+        Some(Arc::new(counts.collect::<UInt64Array>()))
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
