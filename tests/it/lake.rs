@@ -1,4 +1,9 @@
 //! The lake as other engines see it: `DuckDB` and Python's deltalake read the rows that we read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests too, and a skipped peer is to be seen"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
