@@ -39,6 +39,7 @@ use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::prelude::SessionContext;
 
 use crate::model::TimeWindow;
+use crate::model::time::{date_of, parse_ms};
 
 pub use check::{CheckReport, Fault};
 pub use error::LakeError;
@@ -196,6 +197,13 @@ impl Lake {
             return Err(LakeError::Rows {
                 table: table.to_owned(),
                 reason: "raw tables are written by windows and not staged".to_owned(),
+            });
+        }
+        let is_date = || parse_ms(&partition.first).map(date_of).as_ref() == Some(&partition.first);
+        if spec.kind == TableKind::Derived && !is_date() {
+            return Err(LakeError::Rows {
+                table: table.to_owned(),
+                reason: format!("{:?} is not a date like 2026-11-01", partition.first),
             });
         }
         let files = self.write_files(spec, partition, None, &batches).await?;

@@ -164,6 +164,9 @@ async fn misuse_is_refused_by_name() {
             .await
             .contains("UTC day")
     );
+    let key = PartitionKey::new("2026-11-01T00:00:00Z", "a");
+    let bad_date = lake.stage("ledger", &key, vec![]).await.unwrap_err();
+    assert!(bad_date.to_string().contains("not a date"), "{bad_date}");
     assert!(write("nope", "prom", day()).await.contains("nope"));
 }
 
