@@ -146,11 +146,11 @@ peaks AS (
     workload_kind,
     workload_name,
     -- With fewer days than the rank the last one there is stands in.
-    MAX(CASE WHEN requests_rank = CASE WHEN days < $peak_day_rank THEN days ELSE $peak_day_rank END
+    MAX(CASE WHEN requests_rank = CASE WHEN days < $peak_day_rank THEN days ELSE CAST($peak_day_rank AS BIGINT) END
       THEN requests END) AS peak_requests_5m,
-    MAX(CASE WHEN prompt_rank = CASE WHEN days < $peak_day_rank THEN days ELSE $peak_day_rank END
+    MAX(CASE WHEN prompt_rank = CASE WHEN days < $peak_day_rank THEN days ELSE CAST($peak_day_rank AS BIGINT) END
       THEN prompt_net_tokens END) AS peak_prompt_net_tokens_5m,
-    MAX(CASE WHEN output_rank = CASE WHEN days < $peak_day_rank THEN days ELSE $peak_day_rank END
+    MAX(CASE WHEN output_rank = CASE WHEN days < $peak_day_rank THEN days ELSE CAST($peak_day_rank AS BIGINT) END
       THEN output_tokens END) AS peak_output_tokens_5m
   FROM daily_ranked
   GROUP BY cluster, namespace, workload_kind, workload_name
