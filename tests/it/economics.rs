@@ -9,8 +9,13 @@ use idleproof::detect::economics::prices::{NodeFacts, PriceBook, PriceSheet, Run
 const DAY_MS: i64 = 86_400_000;
 
 fn chat() -> (WorkloadFacts, Demand) {
-    let model = models().resolve("hf://meta-llama/Llama-3.1-8B-Instruct").unwrap();
-    let product = products().resolve_label("NVIDIA-H100-80GB-HBM3").unwrap().product;
+    let model = models()
+        .resolve("hf://meta-llama/Llama-3.1-8B-Instruct")
+        .unwrap();
+    let product = products()
+        .resolve_label("NVIDIA-H100-80GB-HBM3")
+        .unwrap()
+        .product;
     let workload = WorkloadFacts {
         cluster: "prod-a".to_owned(),
         namespace: "chat".to_owned(),
@@ -65,23 +70,40 @@ fn a_sheet_prices_today_and_the_catalogue_the_alternatives() {
         itl_p95_ms: Some(60),
         ..SloRule::default()
     };
-    let placements =
-        place(&[workload], &[demand], &[slo], &book, SizingParams::default()).unwrap();
+    let placements = place(
+        &[workload],
+        &[demand],
+        &[slo],
+        &book,
+        SizingParams::default(),
+    )
+    .unwrap();
     let l40s = placements
         .rows
         .iter()
         .find(|row| row.gpu_product.as_deref() == Some("L40S-48"))
         .unwrap();
-    assert_eq!((l40s.verdict, l40s.slo_source), (Verdict::Feasible, "declared"));
+    assert_eq!(
+        (l40s.verdict, l40s.slo_source),
+        (Verdict::Feasible, "declared")
+    );
     assert!(l40s.ttft_ms.unwrap() < 1500 && l40s.itl_ms.unwrap() < 60);
     // Every candidate with a price key has that price's row, with its source.
-    for row in placements.rows.iter().filter(|row| row.candidate_kind == "other-tier") {
+    for row in placements
+        .rows
+        .iter()
+        .filter(|row| row.candidate_kind == "other-tier")
+    {
         let price = placements
             .prices
             .iter()
             .find(|price| Some(price.price_key()) == row.price_key)
             .unwrap();
         assert!(price.effective_usd_per_gpu_hour.is_some());
-        assert!(price.provenance.starts_with("catalogue: aws"), "{}", price.provenance);
+        assert!(
+            price.provenance.starts_with("catalogue: aws"),
+            "{}",
+            price.provenance
+        );
     }
 }
