@@ -9,7 +9,9 @@ mod encode;
 use std::hint::black_box;
 use std::path::Path;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use idleproof::ingest::prometheus::SeriesSamples;
 use idleproof::ingest::prometheus::chunks::{Encoding, decode_floats};
 use idleproof::ingest::tsdb::BlockSource;
 use idleproof::model::TimeWindow;
@@ -45,54 +47,51 @@ fn series() -> Vec<Vec<(i64, u64)>> {
     (0..SERIES).map(|at| one(at % 4)).collect()
 }
 
-fn decode(c: &mut Criterion) {
-    let series = series();
-    let mut group = c.benchmark_group("decode");
-    group.throughput(Throughput::Elements((SAMPLES * SERIES) as u64));
-    let kinds: [(&str, Encoding, fn(&[(i64, u64)]) -> Vec<u8>); 2] = [
-        ("xor", Encoding::Xor, encode::xor),
-        ("xor2", Encoding::Xor2, encode::xor2),
-    ];
-    for (name, encoding, encoder) in kinds {
-        let chunks: Vec<_> = series.iter().map(|samples| encoder(samples)).collect();
-        let mut out: Vec<(i64, f64)> = Vec::with_capacity(SAMPLES);
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                for chunk in &chunks {
-                    out.clear();
-                    decode_floats(encoding, chunk, |ts_ms, _, value| out.push((ts_ms, value)))
-                        .expect("the chunk is whole");
-                    black_box(&out);
-                }
-            });
-        });
-    }
-    group.finish();
+fn main() {
+    divan::main();
 }
 
-fn blocks(c: &mut Criterion) {
+fn decode(bencher: Bencher<'_, '_>, encoding: Encoding, encoder: fn(&[(i64, u64)]) -> Vec<u8>) {
+    let chunks: Vec<_> = series().iter().map(|samples| encoder(samples)).collect();
+    let mut out: Vec<(i64, f64)> = Vec::with_capacity(SAMPLES);
+    let counter = ItemsCount::new(SAMPLES * SERIES);
+    bencher.counter(counter).bench_local(|| {
+        for chunk in &chunks {
+            out.clear();
+            decode_floats(encoding, chunk, |ts_ms, _, value| out.push((ts_ms, value)))
+                .expect("the chunk is whole");
+            black_box(&out);
+        }
+    });
+}
+
+#[divan::bench]
+fn decode_xor(bencher: Bencher<'_, '_>) {
+    decode(bencher, Encoding::Xor, encode::xor);
+}
+
+#[divan::bench]
+fn decode_xor2(bencher: Bencher<'_, '_>) {
+    decode(bencher, Encoding::Xor2, encode::xor2);
+}
+
+/// Small blocks of hostile series: what opening files and finding chunks costs beside decoding.
+#[divan::bench(args = ["xor", "xor2", "overlap"])]
+fn read_blocks(bencher: Bencher<'_, '_>, fixture: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/tsdb")
+        .join(fixture);
+    let source = BlockSource::open(&folder).expect("the fixture is whole");
     let all = TimeWindow::new(i64::MIN, i64::MAX);
-    let mut group = c.benchmark_group("blocks");
-    for name in ["xor", "xor2"] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fixtures/tsdb")
-            .join(name);
-        let source = BlockSource::open(&folder).expect("the fixture is whole");
-        let read = || {
-            let mut samples = 0;
-            let mut count = |series: idleproof::ingest::prometheus::SeriesSamples| {
-                samples += series.samples.len();
-                Ok(())
-            };
-            let outcome = source.read_blocking(&[], all, &mut count);
-            outcome.expect("the fixture is whole");
-            samples
+    let read = || {
+        let mut samples = 0_usize;
+        let mut count = |series: SeriesSamples| {
+            samples += series.samples.len();
+            Ok(())
         };
-        group.throughput(Throughput::Elements(read() as u64));
-        group.bench_function(name, |b| b.iter(read));
-    }
-    group.finish();
+        let outcome = source.read_blocking(&[], all, &mut count);
+        outcome.expect("the fixture is whole");
+        samples
+    };
+    bencher.counter(ItemsCount::new(read())).bench_local(read);
 }
-
-criterion_group!(benches, decode, blocks);
-criterion_main!(benches);
