@@ -2,5 +2,6 @@
 
 mod economics;
 mod lake;
+mod prometheus;
 mod tidy;
 mod tsdb;
