@@ -1,1 +1,29 @@
-//! Owns the fold of objects and telemetry into validity intervals.
+//! Owns the fold of objects and telemetry into validity intervals: nodes, slices, holders, pods,
+//! workloads and autoscalers. The fold is pure: plain structs in, rows out, no I/O and no clock.
+//! `detect` calls it through `read` (the lake's tables in) and `batches` (Arrow out).
+
+mod classes;
+mod command;
+mod devices;
+mod fold;
+mod holders;
+mod identity;
+pub mod input;
+mod json;
+mod metrics;
+mod nodes;
+mod objects;
+mod owners;
+mod pods;
+mod policy;
+mod resources;
+pub mod rows;
+mod scalers;
+mod slices;
+mod systems;
+mod timeline;
+mod workloads;
+
+pub use fold::fold;
+pub use input::{Catalogue, Inputs};
+pub use rows::{Inventory, clip_to_days};
