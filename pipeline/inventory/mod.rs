@@ -2,9 +2,11 @@
 //! workloads and autoscalers. The fold is pure: plain structs in, rows out, no I/O and no clock.
 //! `detect` calls it through `read` (the lake's tables in) and `batches` (Arrow out).
 
+pub mod batches;
 mod classes;
 mod command;
 mod devices;
+mod embedded;
 mod fold;
 mod holders;
 mod identity;
@@ -16,6 +18,7 @@ mod objects;
 mod owners;
 mod pods;
 mod policy;
+pub mod read;
 mod resources;
 pub mod rows;
 mod scalers;
@@ -24,6 +27,8 @@ mod systems;
 mod timeline;
 mod workloads;
 
+pub use embedded::Embedded;
 pub use fold::fold;
 pub use input::{Catalogue, Inputs};
+pub use read::{ReadError, read};
 pub use rows::{Inventory, clip_to_days};
