@@ -64,7 +64,6 @@ impl NodeFacts {
 #[derive(Debug)]
 pub(super) struct NodeLife<'a> {
     pub name: String,
-    pub lives: Vec<TimeWindow>,
     pub segments: Vec<(TimeWindow, NodeFacts)>,
     pub gpu_count: i64,
     pub count_basis: &'static str,
@@ -181,7 +180,6 @@ impl<'a> Sources<'_, 'a> {
         }
         Some(NodeLife {
             name: self.name.to_owned(),
-            lives,
             segments,
             gpu_count,
             count_basis,

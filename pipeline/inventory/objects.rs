@@ -52,12 +52,6 @@ impl Version {
     pub(super) fn created_ms(&self) -> Option<i64> {
         json::time_ms(&self.body, &["metadata", "creationTimestamp"])
     }
-
-    /// A label, else an annotation of the object.
-    pub(super) fn mark(&self, name: &str) -> Option<&str> {
-        json::text(&self.body, &["metadata", "labels", name])
-            .or_else(|| json::text(&self.body, &["metadata", "annotations", name]))
-    }
 }
 
 /// All objects of one cluster over time.

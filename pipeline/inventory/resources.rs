@@ -103,6 +103,13 @@ pub(super) fn requests(pod_spec: &Value) -> Requests {
     out
 }
 
+/// Accelerator units of one container-like object, which has `resources`.
+pub(super) fn container_units(container: &Value) -> i64 {
+    let wrapped =
+        serde_json::json!({"containers": [{"resources": json::get(container, &["resources"])}]});
+    requests(&wrapped).gpus()
+}
+
 fn add(sum: &mut Option<i64>, quantity: &Value) {
     if let Some(milli) = json::quantity_milli(quantity) {
         *sum = Some(sum.unwrap_or(0).saturating_add(milli));

@@ -483,8 +483,9 @@ impl<'a> Context<'_, 'a> {
             return seen;
         }
         let declared = facts.templates.iter().map(|template| {
-            resources::requests(template.pod_spec)
-                .gpus()
+            template
+                .gpus
+                .unwrap_or_else(|| resources::requests(template.pod_spec).gpus())
                 .saturating_mul(1000)
                 .saturating_mul(template.pods_per_replica)
         });

@@ -119,6 +119,7 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
                 .unwrap_or(1)
                 .clamp(1, 1024),
             replicas: json::int(part.body, &["replicas"]),
+            gpus: Some(gpus(&part)),
         });
     }
     if templates.is_empty() {

@@ -31,6 +31,7 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
             pod_spec: predictor,
             pods_per_replica: 1,
             replicas: None,
+            gpus: None,
         });
     }
     let worker = json::get(predictor, &["workerSpec"]);

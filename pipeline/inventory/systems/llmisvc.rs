@@ -28,6 +28,7 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
                 pod_spec,
                 pods_per_replica: 1,
                 replicas: json::int(part, &["replicas"]),
+                gpus: None,
             });
         }
     }

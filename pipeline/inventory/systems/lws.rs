@@ -37,6 +37,7 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
                 pod_spec,
                 pods_per_replica,
                 replicas,
+                gpus: None,
             })
             .collect(),
         replicas_field: "spec.replicas".to_owned(),

@@ -56,6 +56,8 @@ pub(super) struct Template<'a> {
     pub pod_spec: &'a Value,
     pub pods_per_replica: i64,
     pub replicas: Option<i64>,
+    /// GPUs of one pod where the resource says them outside of the pod's specification.
+    pub gpus: Option<i64>,
 }
 
 /// Where a model name was found.
@@ -134,6 +136,7 @@ fn pod_template(body: &Value) -> Option<Template<'_>> {
         pod_spec,
         pods_per_replica: 1,
         replicas: json::int(body, &["spec", "replicas"]),
+        gpus: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Owns NVIDIA NIM services: replicas and `scale` exclude each other.
 
-use super::{Candidate, Facts, System, View, json, member_templates};
+use super::super::resources;
+use super::{Candidate, Facts, System, Template, View, json, member_templates};
 
 pub(super) static SYSTEM: System = System {
     name: "nim",
@@ -18,6 +19,19 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         })
         .into_iter()
         .collect();
+    let units = resources::container_units(spec);
+    let mut templates = member_templates(view);
+    if templates.is_empty() && units > 0 {
+        templates.push(Template {
+            role: None,
+            pod_spec: spec,
+            pods_per_replica: json::int(spec, &["multiNode", "parallelism", "pipeline"])
+                .unwrap_or(1)
+                .clamp(1, 1024),
+            replicas: json::int(spec, &["replicas"]),
+            gpus: Some(units),
+        });
+    }
     let scaled = json::truth(spec, &["scale", "enabled"]);
     let hpa = json::get(spec, &["scale", "hpa"]);
     Facts {
@@ -28,7 +42,7 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         } else {
             None
         },
-        templates: member_templates(view),
+        templates,
         models,
         tensor_parallel: json::int(spec, &["multiNode", "parallelism", "tensor"]),
         pipeline_parallel: json::int(spec, &["multiNode", "parallelism", "pipeline"]),

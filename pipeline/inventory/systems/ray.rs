@@ -59,6 +59,7 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
                 .unwrap_or(1)
                 .clamp(1, 1024),
             replicas: json::int(group, &["replicas"]),
+            gpus: None,
         })
         .collect();
     let group = json::get(spec, &["workerGroupSpecs", "0"]);
