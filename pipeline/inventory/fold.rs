@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::model::TimeWindow;
 
 use super::devices;
+use super::families;
 use super::holders;
 use super::input::{Catalogue, Inputs};
 use super::json;
@@ -19,7 +20,7 @@ use super::rows::{Inventory, NodeRow, PodRow, Row};
 use super::scalers;
 use super::slices::{self, NodeSlots};
 use super::timeline;
-use super::workloads::{self, Context, Portrait};
+use super::workloads::{Context, Portrait};
 
 /// Derives the inventory of one cluster for the window of the inputs.
 #[must_use]
@@ -71,7 +72,7 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
         })
         .collect();
     let scalers = scalers::fold(&store, &metrics, inputs.window);
-    let families = workloads::families(&store, &metrics, &pods);
+    let families = families::families(&store, &metrics, &pods);
     let context = Context {
         inputs,
         store: &store,

@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::input::Inputs;
 use super::json;
+use super::marks::Marks;
 use super::metrics::{self, Labels, Metrics};
 use super::objects::{Key, ObjectStore};
 use super::systems::{Facts, View};
-use super::workloads::Marks;
 
 const TEAM_LABELS: &[&str] = &[
     "team",

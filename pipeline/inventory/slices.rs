@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::TimeWindow;
 
 use super::devices::{self, Device, MIG_WHOLE};
-use super::nodes::{NodeFacts, NodeLife};
+use super::node_facts::NodeFacts;
+use super::nodes::NodeLife;
 use super::rows::SliceRow;
 use super::timeline;
 

@@ -9,10 +9,12 @@ use crate::model::TimeWindow;
 
 use super::classes;
 use super::command::CommandLine;
+use super::families::{Family, ROOTS};
 use super::identity::{self, Identity, MODEL_LABELS};
 use super::input::{Catalogue, Inputs};
 use super::json;
-use super::metrics::{self, Labels, Metrics};
+use super::marks::Marks;
+use super::metrics::{self, Metrics};
 use super::objects::{Key, ObjectStore};
 use super::owners;
 use super::pods::PodLife;
@@ -22,32 +24,6 @@ use super::rows::WorkloadRow;
 use super::scalers::{SCALED_OBJECT, Scaler};
 use super::systems::{self, Candidate, Facts, View};
 use super::timeline;
-
-/// Kinds that can be a workload without having any pod.
-const ROOTS: &[&str] = &[
-    "deployment.apps",
-    "statefulset.apps",
-    "job.batch",
-    "cronjob.batch",
-    "leaderworkerset.leaderworkerset.x-k8s.io",
-    "inferenceservice.serving.kserve.io",
-    "llminferenceservice.serving.kserve.io",
-    "dynamographdeployment.nvidia.com",
-    "dynamocomponentdeployment.nvidia.com",
-    "nimservice.apps.nvidia.com",
-    "workspace.kaito.sh",
-    "inferenceset.kaito.sh",
-    "rayservice.ray.io",
-    "raycluster.ray.io",
-];
-
-/// One topmost controller with all that is under it.
-#[derive(Debug, Default)]
-pub(super) struct Family {
-    pub members: BTreeSet<Key>,
-    pub pods: Vec<usize>,
-    pub chain: Vec<Key>,
-}
 
 /// What the fold needs to describe families.
 pub(super) struct Context<'s, 'a> {
@@ -62,42 +38,6 @@ pub(super) struct Context<'s, 'a> {
     pub replicas: &'s [String],
     /// The products of each pod's node.
     pub products: &'s [Option<String>],
-}
-
-/// Families by topmost controller.
-pub(super) fn families(
-    store: &ObjectStore,
-    metrics: &Metrics<'_>,
-    pods: &[PodLife<'_>],
-) -> BTreeMap<Key, Family> {
-    let mut out: BTreeMap<Key, Family> = BTreeMap::new();
-    for (index, pod) in pods.iter().enumerate() {
-        let family = out.entry(pod.top()).or_default();
-        family.members.extend(pod.chain.iter().cloned());
-        family.pods.push(index);
-        if family.chain.len() < pod.chain.len() {
-            family.chain.clone_from(&pod.chain);
-        }
-    }
-    for key in store
-        .keys()
-        .filter(|key| ROOTS.contains(&key.kind.as_str()))
-    {
-        let last = store.versions(key).last();
-        let ms = last.map_or(0, |version| version.seen_to_ms);
-        let body = last.map(|version| &version.body);
-        let mut hops = vec![key.clone()];
-        hops.extend(owners::chain(store, metrics, key, body, ms));
-        let Some(top) = hops.last().cloned() else {
-            continue;
-        };
-        let family = out.entry(top).or_default();
-        family.members.extend(hops.iter().cloned());
-        if family.chain.len() < hops.len() && family.pods.is_empty() {
-            family.chain = hops;
-        }
-    }
-    out
 }
 
 /// What holds for a family as a whole, over all its time.
@@ -504,6 +444,27 @@ fn class_word(class: &str) -> &'static str {
         .unwrap_or("unknown")
 }
 
+/// The object and field to which a change of replicas must go.
+fn remedy(top: &Key, family: &Family, scaler: Option<&Scaler>, facts: &Facts<'_>) -> (Key, String) {
+    match scaler {
+        // A scaler that the resource itself made would be reverted: the resource is changed.
+        Some(scaler)
+            if !scaler
+                .owner
+                .as_ref()
+                .is_some_and(|owner| owner == top || family.members.contains(owner)) =>
+        {
+            let field = if scaler.key.kind == SCALED_OBJECT {
+                "spec.minReplicaCount"
+            } else {
+                "spec.minReplicas"
+            };
+            (scaler.key.clone(), field.to_owned())
+        }
+        _ => (top.clone(), facts.replicas_field.clone()),
+    }
+}
+
 fn command_lines(view: &View<'_>, facts: &Facts<'_>) -> Vec<CommandLine> {
     let specs: Vec<&Value> = facts
         .templates
@@ -527,70 +488,4 @@ fn command_lines(view: &View<'_>, facts: &Facts<'_>) -> Vec<CommandLine> {
         }
     }
     out
-}
-
-/// The object and field to which a change of replicas must go.
-fn remedy(top: &Key, family: &Family, scaler: Option<&Scaler>, facts: &Facts<'_>) -> (Key, String) {
-    match scaler {
-        // A scaler that the resource itself made would be reverted: the resource is changed.
-        Some(scaler)
-            if !scaler
-                .owner
-                .as_ref()
-                .is_some_and(|owner| owner == top || family.members.contains(owner)) =>
-        {
-            let field = if scaler.key.kind == SCALED_OBJECT {
-                "spec.minReplicaCount"
-            } else {
-                "spec.minReplicas"
-            };
-            (scaler.key.clone(), field.to_owned())
-        }
-        _ => (top.clone(), facts.replicas_field.clone()),
-    }
-}
-
-/// Labels and annotations of everything that belongs to a workload, the topmost first.
-pub(super) struct Marks<'a> {
-    bodies: Vec<&'a Value>,
-    pod: Labels<'a>,
-}
-
-impl<'a> Marks<'a> {
-    fn new(view: &View<'a>, pod: Option<Labels<'a>>) -> Self {
-        Self {
-            bodies: std::iter::once(view.top_body)
-                .chain(view.members.iter().map(|(_, body)| *body))
-                .collect(),
-            pod: pod.unwrap_or_default(),
-        }
-    }
-
-    /// The first of these labels or annotations that is set.
-    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
-        let own = |body: &'a Value| {
-            ["labels", "annotations"].into_iter().find_map(|field| {
-                json::text(body, &["metadata", field, name])
-                    .or_else(|| json::text(body, &["spec", "template", "metadata", field, name]))
-            })
-        };
-        self.bodies
-            .iter()
-            .find_map(|body| own(body))
-            .or_else(|| self.pod.mark(name))
-    }
-
-    /// Whether the objects declare the workload a warm standby.
-    pub(super) fn standby(&self) -> bool {
-        [
-            "idleproof.dev/standby",
-            "warm-pool",
-            "idleproof.dev/warm-pool",
-        ]
-        .iter()
-        .any(|name| {
-            self.get(name)
-                .is_some_and(|value| !matches!(value, "false" | "no" | "0" | "disabled"))
-        })
-    }
 }
