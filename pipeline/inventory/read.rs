@@ -52,12 +52,16 @@ impl Reader<'_> {
             .into_iter()
             .filter(|(name, _)| sql.contains(&format!("${name}")))
             .collect();
+        let failed = |source| ReadError::Lake {
+            cluster: self.cluster.to_owned(),
+            source,
+        };
         read_only_sql(self.session, sql, used)
             .await
-            .map_err(|source| ReadError::Lake {
-                cluster: self.cluster.to_owned(),
-                source,
-            })
+            .map_err(failed)?
+            .collect()
+            .await
+            .map_err(|cause| failed(LakeError::sql("read the inventory's evidence", cause)))
     }
 }
 
