@@ -44,7 +44,7 @@ pub(super) fn class(
         return "notebook";
     }
     if system.name == "job" {
-        let trains = !top.kind.ends_with(".batch")
+        let trains = !matches!(top.kind.as_str(), "job.batch" | "cronjob.batch")
             || mentions_training(&top.name)
             || lines
                 .iter()

@@ -185,7 +185,7 @@ fn count(text: &str) -> Option<i64> {
     };
     let number: f64 = digits.parse().ok()?;
     let number = number * factor;
-    (number.is_finite() && (0.0..1e12).contains(&number)).then(|| number as i64)
+    (0.0..1e12).contains(&number).then_some(number as i64)
 }
 
 /// Splits a script into words as a shell would, without running anything.
@@ -244,15 +244,15 @@ fn expand(word: &str, env: &BTreeMap<String, String>) -> String {
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
         let tail = &rest[at + 1..];
-        let (name, after) = match tail.chars().next() {
-            Some(open @ ('(' | '{')) => {
-                let close = if open == '(' { ')' } else { '}' };
-                match tail.find(close) {
-                    Some(end) => (&tail[1..end], &tail[end + 1..]),
-                    None => ("", tail),
-                }
-            }
-            _ => {
+        let close = match tail.chars().next() {
+            Some('(') => Some(')'),
+            Some('{') => Some('}'),
+            _ => None,
+        };
+        let (name, after) = match close.map(|close| tail.find(close)) {
+            Some(Some(end)) => (&tail[1..end], &tail[end + 1..]),
+            Some(None) => ("", tail),
+            None => {
                 let end = tail
                     .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
                     .unwrap_or(tail.len());

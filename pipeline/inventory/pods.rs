@@ -103,7 +103,7 @@ impl<'a> Evidence<'a> {
     fn instant(&self, metric: &str) -> Option<i64> {
         self.of(metric)
             .iter()
-            .flat_map(|series| series.runs.last())
+            .filter_map(|series| series.runs.last())
             .max_by_key(|run| run.last_ms)
             .and_then(|run| json::milli(run.value * 1000.0))
             .filter(|ms| *ms > 0)
