@@ -45,7 +45,9 @@ SELECT node, gpu, uuid, mig_instance, ts_ms, target, scrape_interval_ms,
       THEN CAST(LEAST(round(gr * 1000000), 1000000) AS BIGINT)
     WHEN util IS NOT NULL THEN CAST(LEAST(round(util * 10000), 1000000) AS BIGINT)
   END AS activity_ppm,
-  CAST(LEAST(round(dram * 1000000), 1000000) AS BIGINT) AS dram_ppm,
+  -- LEAST passes over NULL: without the guard a missing gauge would read as full traffic.
+  CASE WHEN dram IS NOT NULL
+    THEN CAST(LEAST(round(dram * 1000000), 1000000) AS BIGINT) END AS dram_ppm,
   CAST(round(power * 1000) AS BIGINT) AS power_mw,
   CAST(round(fb_used) AS BIGINT) AS fb_used_mib,
   CAST(round(fb_used + fb_free + COALESCE(fb_reserved, 0)) AS BIGINT) AS fb_total_mib
