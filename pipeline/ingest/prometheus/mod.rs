@@ -1,1 +1,66 @@
-//! Owns chunk decoding and remote read.
+//! Owns what every source of Prometheus samples has in common (series, matchers, the
+//! [`SampleSource`] trait), chunk decoding, and remote read. Does not know tables or the lake:
+//! `ingest` turns series into rows. `ingest::tsdb` reads blocks into the same types.
+
+pub mod chunks;
+mod matcher;
+mod merge;
+mod series;
+
+use futures::future::BoxFuture;
+
+pub use matcher::{MatchOp, Matcher, Pattern};
+pub use series::{
+    Bucket, HistogramSample, Labels, STALE_NAN_BITS, Sample, SeriesSamples, is_stale_nan,
+};
+
+pub(crate) use merge::SeriesBuilder;
+
+use crate::model::TimeWindow;
+
+/// What a sink may answer: its own error ends the read and comes back as [`SourceError::Sink`].
+pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Receives one whole series (clipped, merged, ascending in time) at a time.
+pub type SeriesSink<'a> = dyn FnMut(SeriesSamples) -> Result<(), SinkError> + Send + 'a;
+
+/// A store of Prometheus samples that can be drained window by window.
+///
+/// A read that returns an error has delivered an unknown part of the window: the caller throws
+/// away whatever its sink took.
+pub trait SampleSource: Send + Sync {
+    /// Hands every series that all `matchers` accept to `sink`, each once, in no promised order;
+    /// samples lie in `window` (half-open), ascend strictly in time and keep their bits, stale
+    /// markers included. A series without a sample in the window is not handed over.
+    fn read<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        window: TimeWindow,
+        sink: &'a mut SeriesSink<'a>,
+    ) -> BoxFuture<'a, Result<(), SourceError>>;
+
+    /// The half-open span in which the source may hold samples; `None` if it holds none.
+    fn extent(&self) -> BoxFuture<'_, Result<Option<TimeWindow>, SourceError>>;
+
+    /// Where the samples come from, for messages: a URL without credentials, or a folder.
+    fn location(&self) -> String;
+}
+
+/// Why a window could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot read samples from {url}: {what}; {todo}")]
+    Remote {
+        url: String,
+        what: String,
+        todo: &'static str,
+    },
+    #[error("cannot read TSDB block file {}: {what}; {todo}", path.display())]
+    Block {
+        path: std::path::PathBuf,
+        what: String,
+        todo: &'static str,
+    },
+    #[error("{0}")]
+    Sink(SinkError),
+}
