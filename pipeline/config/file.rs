@@ -1,0 +1,166 @@
+//! Owns the configuration file's shape, section by section, as a user writes it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    pub lake: LakeSection,
+    #[serde(rename = "cluster", default)]
+    pub clusters: Vec<ClusterSection>,
+    #[serde(rename = "source", default)]
+    pub sources: Vec<SourceSection>,
+    #[serde(default)]
+    pub prices: PricesSection,
+    #[serde(rename = "slo", default)]
+    pub slos: Vec<SloSection>,
+    #[serde(default)]
+    pub report: ReportSection,
+    #[serde(default)]
+    pub approve: ApproveSection,
+    /// Parameters of detectors and rollups by query name: `[params.dark-capacity]`.
+    #[serde(default)]
+    pub params: BTreeMap<String, BTreeMap<String, toml::Value>>,
+}
+
+/// Where the lake lies.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LakeSection {
+    pub url: String,
+}
+
+/// One Kubernetes cluster.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSection {
+    pub name: String,
+    pub provider: Option<String>,
+    pub region: Option<String>,
+    /// Replicas that policy keeps for every serving workload, whatever demand says.
+    #[serde(default = "one")]
+    pub min_replicas: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// A running Prometheus, by streamed remote read.
+    Prometheus,
+    /// A folder of Prometheus TSDB blocks.
+    Tsdb,
+    /// A folder of `kubectl get … -o json` lists, one folder a snapshot.
+    KubernetesExport,
+}
+
+/// One source of telemetry or inventory.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSection {
+    pub name: Option<String>,
+    pub kind: SourceKind,
+    pub cluster: String,
+    pub url: Option<String>,
+    pub path: Option<String>,
+    /// Hours that one read covers; smaller needs less memory on large fleets.
+    pub window_hours: Option<u32>,
+    /// Seconds without a byte after which a read is given up.
+    pub timeout_seconds: Option<u64>,
+    pub basic_auth: Option<BasicAuthSection>,
+    pub bearer_token_file: Option<String>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+impl SourceSection {
+    /// The given name, or one made of kind, cluster and place.
+    #[must_use]
+    pub fn name(&self, index: usize) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let kind = match self.kind {
+                SourceKind::Prometheus => "prometheus",
+                SourceKind::Tsdb => "tsdb",
+                SourceKind::KubernetesExport => "kubernetes-export",
+            };
+            format!("{kind}-{}-{index}", self.cluster)
+        })
+    }
+}
+
+/// HTTP basic authentication, with Prometheus' own key names.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BasicAuthSection {
+    pub username: String,
+    pub password_file: String,
+}
+
+/// Where prices come from besides the embedded catalogue.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PricesSection {
+    #[serde(default)]
+    pub sheets: Vec<String>,
+}
+
+/// A declared service level objective.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SloSection {
+    #[serde(rename = "match", default)]
+    pub matching: SloMatch,
+    pub ttft_p95_ms: i64,
+    pub itl_p95_ms: i64,
+}
+
+/// Which workloads an objective is for; what is left out matches all.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SloMatch {
+    pub cluster: Option<String>,
+    pub namespace: Option<String>,
+    pub workload: Option<String>,
+    pub model: Option<String>,
+}
+
+/// Where the report goes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportSection {
+    #[serde(default = "out")]
+    pub output: String,
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// A folder whose files take the place of the built-in templates of the same name.
+    pub templates: Option<String>,
+}
+
+impl Default for ReportSection {
+    fn default() -> Self {
+        Self { output: out(), timezone: utc(), templates: None }
+    }
+}
+
+fn out() -> String {
+    "./out".to_owned()
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+/// How manifests are signed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveSection {
+    /// The pipeline's OpenSSH Ed25519 key; made on first use. Default: beside the report's output.
+    pub signing_key: Option<String>,
+}

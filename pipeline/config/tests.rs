@@ -1,0 +1,60 @@
+use std::path::Path;
+
+use super::*;
+
+const GOOD: &str = r#"
+[lake]
+url = "lake"
+[[cluster]]
+name = "prod-a"
+provider = "aws"
+region = "us-east-1"
+[[source]]
+kind = "tsdb"
+cluster = "prod-a"
+url = "./blocks"
+[[slo]]
+match = {namespace = "chat"}
+ttft_p95_ms = 1500
+itl_p95_ms = 60
+[params.dark-capacity]
+min_dark_hours = 12
+"#;
+
+fn refusal(text: &str) -> String {
+    Config::parse(Path::new("conf/idleproof.toml"), text).unwrap_err().to_string()
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let config = Config::parse(Path::new("conf/idleproof.toml"), GOOD).unwrap();
+    assert_eq!(config.lake_url(), "conf/lake");
+    assert_eq!(config.file.sources[0].name(0), "tsdb-prod-a-0");
+    assert_eq!(config.resolve("/abs"), Path::new("/abs"));
+    assert_eq!(config.resolve("file:///abs"), Path::new("/abs"));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let text = refusal(&GOOD.replace("region =", "reggion ="));
+    assert!(text.contains("conf/idleproof.toml") && text.contains("reggion"), "{text}");
+    assert!(text.contains("line 7"), "{text}");
+}
+
+#[test]
+fn a_source_of_no_cluster_is_refused() {
+    let text = refusal(&GOOD.replace("cluster = \"prod-a\"", "cluster = \"prod-b\""));
+    assert!(text.contains("prod-b") && text.contains("[[cluster]]"), "{text}");
+}
+
+#[test]
+fn windows_must_divide_the_day() {
+    let text = refusal(&GOOD.replace("url = \"./blocks\"", "url = \"./blocks\"\nwindow_hours = 5"));
+    assert!(text.contains("window_hours = 5"), "{text}");
+}
+
+#[test]
+fn a_cluster_name_may_not_shape_object_keys() {
+    let text = refusal(&GOOD.replace("\"prod-a\"", "\"../x\""));
+    assert!(text.contains("object keys"), "{text}");
+}
