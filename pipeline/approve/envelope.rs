@@ -36,8 +36,12 @@ pub struct EnvelopeSignature {
 /// The bytes that are signed.
 #[must_use]
 pub fn pre_authentication_encoding(payload_type: &str, body: &[u8]) -> Vec<u8> {
-    let mut out =
-        format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len()).into_bytes();
+    let mut out = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        body.len()
+    )
+    .into_bytes();
     out.extend_from_slice(body);
     out
 }
@@ -77,6 +81,9 @@ mod tests {
     fn the_encoding_is_the_one_of_the_specification() {
         // The example of the DSSE protocol text.
         let bytes = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
-        assert_eq!(bytes, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(
+            bytes,
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
     }
 }

@@ -60,27 +60,38 @@ impl PipelineKey {
                 ),
             });
         }
-        let refuse = |why: String| ApproveError::Key { path: path.to_owned(), why };
-        let key =
-            PrivateKey::from_openssh(text).map_err(|error| refuse(format!("{error}")))?;
+        let refuse = |why: String| ApproveError::Key {
+            path: path.to_owned(),
+            why,
+        };
+        let key = PrivateKey::from_openssh(text).map_err(|error| refuse(format!("{error}")))?;
         if key.is_encrypted() {
             return Err(refuse("it is encrypted".to_owned()));
         }
         if !matches!(key.key_data(), KeypairData::Ed25519(_)) {
             return Err(refuse(format!("its algorithm is {}", key.algorithm())));
         }
-        Ok(Self { key, path: path.to_owned() })
+        Ok(Self {
+            key,
+            path: path.to_owned(),
+        })
     }
 
     fn create(path: &Path) -> Result<Self, ApproveError> {
-        let refuse = |why: String| ApproveError::Key { path: path.to_owned(), why };
-        let mut key =
-            PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519)
-                .map_err(|error| refuse(error.to_string()))?;
+        let refuse = |why: String| ApproveError::Key {
+            path: path.to_owned(),
+            why,
+        };
+        let mut key = PrivateKey::random(&mut ssh_key::rand_core::OsRng, Algorithm::Ed25519)
+            .map_err(|error| refuse(error.to_string()))?;
         key.set_comment("idleproof pipeline");
-        let text = key.to_openssh(LineEnding::LF).map_err(|error| refuse(error.to_string()))?;
-        let public =
-            key.public_key().to_openssh().map_err(|error| refuse(error.to_string()))?;
+        let text = key
+            .to_openssh(LineEnding::LF)
+            .map_err(|error| refuse(error.to_string()))?;
+        let public = key
+            .public_key()
+            .to_openssh()
+            .map_err(|error| refuse(error.to_string()))?;
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)
                 .map_err(|error| ApproveError::file("create the folder of", path, error))?;
@@ -116,14 +127,16 @@ impl PipelineKey {
         let public_path = public_path(path);
         let _ = fs::remove_file(&public_path);
         write(&public_path, 0o644, &format!("{public}\n"))?;
-        Ok(Self { key, path: path.to_owned() })
+        Ok(Self {
+            key,
+            path: path.to_owned(),
+        })
     }
 
     /// Signs the bytes: a raw Ed25519 signature, as DSSE libraries expect.
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, ApproveError> {
-        let signature: Signature =
-            signature::Signer::try_sign(self.key.key_data(), message)
-                .map_err(|error| ApproveError::Sign(error.to_string()))?;
+        let signature: Signature = signature::Signer::try_sign(self.key.key_data(), message)
+            .map_err(|error| ApproveError::Sign(error.to_string()))?;
         Ok(signature.as_bytes().to_vec())
     }
 

@@ -20,7 +20,11 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ApproveError {
     #[error("cannot {what} `{}`: {source}", path.display())]
-    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    File {
+        what: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("`{}` is not a usable OpenSSH key: {why}; the pipeline signs with an unencrypted Ed25519 key as `ssh-keygen -t ed25519` writes it", path.display())]
     Key { path: PathBuf, why: String },
     #[error("cannot write the manifest: {0}")]
@@ -34,11 +38,18 @@ pub enum ApproveError {
 
 impl ApproveError {
     fn file(what: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self::File { what, path: path.to_owned(), source }
+        Self::File {
+            what,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     fn rejected(path: &Path, why: impl Into<String>) -> Self {
-        Self::Rejected { path: path.to_owned(), why: why.into() }
+        Self::Rejected {
+            path: path.to_owned(),
+            why: why.into(),
+        }
     }
 
     /// True where a signature or digest did not hold, as opposed to a file that cannot be read.

@@ -72,7 +72,10 @@ pub fn verify_manifest_file(
         if subject.name.contains(['/', '\\', '\0']) || subject.name.starts_with('.') {
             return Err(ApproveError::rejected(
                 path,
-                format!("it names a subject `{}`, which is no plain file name", subject.name),
+                format!(
+                    "it names a subject `{}`, which is no plain file name",
+                    subject.name
+                ),
             ));
         }
         let file = folder.join(&subject.name);
@@ -103,7 +106,9 @@ pub fn verify_envelope(
     let envelope: Envelope = serde_json::from_slice(bytes)
         .map_err(|error| reject(&format!("it is no DSSE envelope: {error}")))?;
     if envelope.to_bytes()? != bytes {
-        return Err(reject("its bytes are not in the form that idleproof writes"));
+        return Err(reject(
+            "its bytes are not in the form that idleproof writes",
+        ));
     }
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(reject(&format!("its payload type is not `{PAYLOAD_TYPE}`")));
@@ -118,12 +123,16 @@ pub fn verify_envelope(
             key.fingerprint()
         )));
     }
-    let (Some(payload), Some(sig)) =
-        (Envelope::decode(&envelope.payload), Envelope::decode(&signature.sig))
-    else {
+    let (Some(payload), Some(sig)) = (
+        Envelope::decode(&envelope.payload),
+        Envelope::decode(&signature.sig),
+    ) else {
         return Err(reject("its payload or signature is not base64"));
     };
-    if !key.verifies(&super::pre_authentication_encoding(PAYLOAD_TYPE, &payload), &sig) {
+    if !key.verifies(
+        &super::pre_authentication_encoding(PAYLOAD_TYPE, &payload),
+        &sig,
+    ) {
         return Err(reject("the signature does not match its content"));
     }
 
@@ -143,7 +152,10 @@ pub fn verify_envelope(
         subjects: statement
             .subject
             .into_iter()
-            .map(|s| Subject { name: s.name, sha256: s.digest.sha256 })
+            .map(|s| Subject {
+                name: s.name,
+                sha256: s.digest.sha256,
+            })
             .collect(),
         predicate: statement.predicate,
         checks: Vec::new(),
@@ -151,8 +163,7 @@ pub fn verify_envelope(
 }
 
 fn read_capped(path: &Path) -> Result<Vec<u8>, ApproveError> {
-    let file =
-        fs::File::open(path).map_err(|error| ApproveError::file("read", path, error))?;
+    let file = fs::File::open(path).map_err(|error| ApproveError::file("read", path, error))?;
     let mut bytes = Vec::new();
     file.take(ENVELOPE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)

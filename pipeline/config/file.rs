@@ -145,7 +145,11 @@ pub struct ReportSection {
 
 impl Default for ReportSection {
     fn default() -> Self {
-        Self { output: out(), timezone: utc(), templates: None }
+        Self {
+            output: out(),
+            timezone: utc(),
+            templates: None,
+        }
     }
 }
 

@@ -17,7 +17,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the configuration `{}`: {source}; name another with --config", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("`{}` is not a configuration that idleproof understands:\n{detail}", path.display())]
     Parse { path: PathBuf, detail: String },
     #[error("`{}`: {what}", path.display())]
@@ -35,8 +38,10 @@ pub struct Config {
 impl Config {
     /// Reads, parses and checks a configuration file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::parse(path, &text)
     }
 
@@ -50,7 +55,11 @@ impl Config {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let config = Self { path: path.to_owned(), folder, file };
+        let config = Self {
+            path: path.to_owned(),
+            folder,
+            file,
+        };
         config.check()?;
         Ok(config)
     }
@@ -74,15 +83,23 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let invalid = |what: String| ConfigError::Invalid { path: self.path.clone(), what };
+        let invalid = |what: String| ConfigError::Invalid {
+            path: self.path.clone(),
+            what,
+        };
         let file = &self.file;
         if file.clusters.is_empty() {
-            return Err(invalid("it names no [[cluster]]: add one with a name".to_owned()));
+            return Err(invalid(
+                "it names no [[cluster]]: add one with a name".to_owned(),
+            ));
         }
         let mut clusters = BTreeSet::new();
         for cluster in &file.clusters {
             if !clusters.insert(cluster.name.as_str()) {
-                return Err(invalid(format!("[[cluster]] `{}` stands twice", cluster.name)));
+                return Err(invalid(format!(
+                    "[[cluster]] `{}` stands twice",
+                    cluster.name
+                )));
             }
             if cluster.name.is_empty() || cluster.name.contains(['/', '=', '%']) {
                 return Err(invalid(format!(

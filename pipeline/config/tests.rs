@@ -22,7 +22,9 @@ min_dark_hours = 12
 "#;
 
 fn refusal(text: &str) -> String {
-    Config::parse(Path::new("conf/idleproof.toml"), text).unwrap_err().to_string()
+    Config::parse(Path::new("conf/idleproof.toml"), text)
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -37,14 +39,20 @@ fn paths_are_relative_to_the_file() {
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
     let text = refusal(&GOOD.replace("region =", "reggion ="));
-    assert!(text.contains("conf/idleproof.toml") && text.contains("reggion"), "{text}");
+    assert!(
+        text.contains("conf/idleproof.toml") && text.contains("reggion"),
+        "{text}"
+    );
     assert!(text.contains("line 7"), "{text}");
 }
 
 #[test]
 fn a_source_of_no_cluster_is_refused() {
     let text = refusal(&GOOD.replace("cluster = \"prod-a\"", "cluster = \"prod-b\""));
-    assert!(text.contains("prod-b") && text.contains("[[cluster]]"), "{text}");
+    assert!(
+        text.contains("prod-b") && text.contains("[[cluster]]"),
+        "{text}"
+    );
 }
 
 #[test]

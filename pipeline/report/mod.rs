@@ -1,1 +1,33 @@
-//! Owns the report's view model and its rendering.
+//! Owns the report: a view model in which every number is final text, and its rendering to HTML and
+//! Markdown from the templates in `reports/`, which a user may override.
+//!
+//! It takes plain data, never a SQL context, and computes nothing that is not formatting, ranking or
+//! adding up what it was given. Called by `cli`.
+
+mod chart;
+mod format;
+mod render;
+mod view;
+
+pub use format::{gpu_hours, percent, usd};
+pub use render::Renderer;
+pub use view::{
+    BlindSpot, ClassTotal, DayClasses, FindingData, PriceRow, RecommendationData, ReportData,
+    ReportView, WorkloadRow,
+};
+
+use std::path::PathBuf;
+
+/// A report that could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("cannot read the template `{}`: {source}; [report] templates names its folder", path.display())]
+    Template {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(
+        "cannot render `{name}`: {detail}; correct the template, or leave [report] templates out for the built-in one"
+    )]
+    Render { name: String, detail: String },
+}

@@ -25,9 +25,15 @@ fn input(report: &[u8]) -> ManifestInput {
         created_ms: 1_795_000_000_000,
         window: TimeWindow::new(0, 86_400_000),
         tables: BTreeMap::from([("ledger".into(), 4)]),
-        digests: BTreeMap::from([("queries/detectors/dark-capacity.sql".into(), "ab".repeat(32))]),
+        digests: BTreeMap::from([(
+            "queries/detectors/dark-capacity.sql".into(),
+            "ab".repeat(32),
+        )]),
         tool_version: "0.1.0".into(),
-        subjects: vec![Subject { name: "report.html".into(), sha256: sha256_hex(report) }],
+        subjects: vec![Subject {
+            name: "report.html".into(),
+            sha256: sha256_hex(report),
+        }],
         recommendations: vec![RecommendationEntry {
             id: "r1".into(),
             finding_id: "f1".into(),
@@ -60,11 +66,20 @@ fn what_was_signed_verifies_with_the_public_half_alone() {
     let signed = signed();
     let key = VerifyingKey::open(&signed.folder.path().join("key.pub")).unwrap();
     let manifest = verify_manifest_file(&signed.path(), &key).unwrap();
-    assert_eq!(manifest.checks, vec![("report.html".to_owned(), SubjectCheck::Matches)]);
-    assert_eq!(manifest.predicate["recommendations"][0]["net_monthly_usd"], "1210.00");
+    assert_eq!(
+        manifest.checks,
+        vec![("report.html".to_owned(), SubjectCheck::Matches)]
+    );
+    assert_eq!(
+        manifest.predicate["recommendations"][0]["net_monthly_usd"],
+        "1210.00"
+    );
     // Equal content, equal key: equal bytes.
     let payload = statement_bytes(&input(b"<html>report</html>")).unwrap();
-    let again = Envelope::sign(&payload, &signed.key).unwrap().to_bytes().unwrap();
+    let again = Envelope::sign(&payload, &signed.key)
+        .unwrap()
+        .to_bytes()
+        .unwrap();
     assert_eq!(again, signed.bytes);
 }
 
@@ -104,9 +119,16 @@ fn another_key_is_refused_even_under_the_first_ones_name() {
 #[test]
 fn a_changed_report_is_named() {
     let signed = signed();
-    std::fs::write(signed.folder.path().join("report.html"), b"<html>other</html>").unwrap();
+    std::fs::write(
+        signed.folder.path().join("report.html"),
+        b"<html>other</html>",
+    )
+    .unwrap();
     let error = verify_manifest_file(&signed.path(), &signed.key.verifying_key()).unwrap_err();
-    assert!(error.is_rejection() && error.to_string().contains("report.html"), "{error}");
+    assert!(
+        error.is_rejection() && error.to_string().contains("report.html"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -115,7 +137,10 @@ fn a_subject_may_not_lead_out_of_the_folder() {
     let mut input = input(b"");
     input.subjects[0].name = "../key".into();
     let payload = statement_bytes(&input).unwrap();
-    let bytes = Envelope::sign(&payload, &signed.key).unwrap().to_bytes().unwrap();
+    let bytes = Envelope::sign(&payload, &signed.key)
+        .unwrap()
+        .to_bytes()
+        .unwrap();
     std::fs::write(signed.path(), bytes).unwrap();
     let error = verify_manifest_file(&signed.path(), &signed.key.verifying_key()).unwrap_err();
     assert!(error.to_string().contains("no plain file name"), "{error}");

@@ -1,0 +1,217 @@
+//! Owns the command line's shape: commands, flags, their defaults and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::output::OutputFormat;
+
+/// Finds where GPU money is wasted in LLM inference fleets, proves it and prices it.
+#[derive(Debug, Parser)]
+#[command(name = "idleproof", version, propagate_version = true, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Ingest, rebuild rollups and the ledger, detect, report, sign: the nightly job
+    #[command(after_help = "Examples:\n  idleproof run --config idleproof.toml\n  idleproof run --last 28d\n  idleproof run --from 2026-11-01 --to 2026-11-15 --fail-on findings=1000")]
+    Run(RunArgs),
+    /// Read the sources into the lake; publishes nothing
+    Ingest(IngestArgs),
+    /// Replay a finding from its evidence, to the same bytes
+    #[command(after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a")]
+    Explain(ExplainArgs),
+    /// Ask the lake a question in SQL; read-only
+    #[command(after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables")]
+    Sql(SqlArgs),
+    /// Check a signed file against a public key; needs no lake and no network
+    Verify(VerifyArgs),
+    /// What the lake holds
+    Lake(LakeArgs),
+    /// The detectors, their parameters and why
+    Detectors(DetectorsArgs),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub(super) struct ConfigArg {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "IDLEPROOF_CONFIG", default_value = "idleproof.toml")]
+    pub config: PathBuf,
+}
+
+/// The span of time that a command is about, half-open, UTC.
+#[derive(Debug, Args)]
+pub(super) struct SpanArgs {
+    /// Days before the end, as in `14d`
+    #[arg(long, value_name = "DAYS", value_parser = parse_days, conflicts_with = "from")]
+    pub last: Option<u32>,
+    /// First day, `YYYY-MM-DD`
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub from: Option<i64>,
+    /// Day after the last one; default: after the last closed day that the sources hold
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub to: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    #[command(flatten)]
+    pub span: SpanArgs,
+    /// Where the report goes instead of [report] output
+    #[arg(long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// End with a code of its own: `findings`, `findings=USD` (3) or `coverage=PERCENT` (6)
+    #[arg(long, value_name = "WHAT", value_parser = parse_fail_on)]
+    pub fail_on: Vec<FailOn>,
+    /// Seconds to wait for a lease that another run holds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub lease_wait: u64,
+    /// Use what the lake holds; read no source
+    #[arg(long)]
+    pub no_ingest: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IngestArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    #[command(flatten)]
+    pub span: SpanArgs,
+    /// Only this source
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Only this cluster's sources
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Let an emptier read replace a fuller one
+    #[arg(long)]
+    pub force: bool,
+    /// Seconds to wait for a lease that another run holds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub lease_wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// A finding's handle, or a prefix of its id that only one has
+    pub finding: String,
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// The publication to explain from; default: the newest
+    #[arg(long, value_name = "N")]
+    pub as_of: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SqlArgs {
+    /// The query, `.tables` or `.schema NAME`
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub query: Option<String>,
+    /// A file that holds the query
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// How rows are printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// The publication to read; default: the newest
+    #[arg(long, value_name = "N")]
+    pub as_of: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    #[command(subcommand)]
+    pub what: VerifyWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VerifyWhat {
+    /// A run's manifest, and the files beside it that it names
+    Manifest {
+        /// The manifest, `manifest.dsse.json`
+        file: PathBuf,
+        /// The pipeline's public key (OpenSSH, Ed25519)
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LakeArgs {
+    #[command(subcommand)]
+    pub what: LakeWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LakeWhat {
+    /// Publications, tables and their versions
+    Info(ConfigArg),
+    /// Every live file against the log: present, as long, as many rows
+    Verify(ConfigArg),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DetectorsArgs {
+    #[command(subcommand)]
+    pub what: DetectorsWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DetectorsWhat {
+    /// One line a detector
+    List {
+        /// How rows are printed
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: OutputFormat,
+    },
+    /// A detector's front matter and SQL
+    Show {
+        /// Its id
+        id: String,
+    },
+}
+
+/// When a finished run ends with a code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FailOn {
+    /// Alarms whose net monthly dollars reach this.
+    Findings { usd: i64 },
+    /// Less than this share of GPU time known.
+    Coverage { percent: i64 },
+}
+
+fn parse_days(text: &str) -> Result<u32, String> {
+    text.strip_suffix('d')
+        .unwrap_or(text)
+        .parse()
+        .ok()
+        .filter(|days| (1..=3660).contains(days))
+        .ok_or_else(|| "give whole days, as in `14d`".to_owned())
+}
+
+fn parse_date(text: &str) -> Result<i64, String> {
+    crate::model::time::parse_ms(text)
+        .filter(|ms| ms % crate::model::time::DAY_MS == 0)
+        .ok_or_else(|| "give a UTC day, as in `2026-11-01`".to_owned())
+}
+
+fn parse_fail_on(text: &str) -> Result<FailOn, String> {
+    let (what, limit) = text.split_once('=').map_or((text, None), |(w, l)| (w, Some(l)));
+    let number = |default: i64| match limit {
+        None => Ok(default),
+        Some(limit) => limit.parse().map_err(|_| format!("`{limit}` is not a whole number")),
+    };
+    match what {
+        "findings" => Ok(FailOn::Findings { usd: number(0)? }),
+        "coverage" => Ok(FailOn::Coverage { percent: number(90)? }),
+        _ => Err("give `findings`, `findings=USD` or `coverage=PERCENT`".to_owned()),
+    }
+}

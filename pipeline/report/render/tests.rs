@@ -1,0 +1,216 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::time::{DAY_MS, HOUR_MS, TimeWindow};
+use crate::report::{
+    BlindSpot, ClassTotal, DayClasses, FindingData, PriceRow, RecommendationData, ReportData,
+    WorkloadRow,
+};
+
+const HOSTILE: &str = "<script>alert(1)</script>|`x`\u{202e}[a](javascript:b)\n# h";
+
+pub(crate) fn data(name: &str) -> ReportData {
+    let finding = |status: &str, usd: &str| FindingData {
+        id: format!("0123{status}"),
+        handle: format!("dark-capacity/prod-a/{name}/deployment.apps/llama"),
+        detector: "dark-capacity".into(),
+        title: format!("{name} on 2 × H100 had no work"),
+        status: status.into(),
+        reason: "No request in 14 days".into(),
+        confidence: "high".into(),
+        coverage: Some("0.984".parse().unwrap()),
+        waste_gpu_ms: 672 * HOUR_MS,
+        gross_window_usd: Some(usd.parse().unwrap()),
+        net_window_usd: Some(usd.parse().unwrap()),
+        net_monthly_usd: Some(usd.parse().unwrap()),
+        net_p10_usd: Some("100".parse().unwrap()),
+        net_p90_usd: Some("9000".parse().unwrap()),
+        realisable_monthly_usd: None,
+        price_basis: "list".into(),
+        remedy: "Scale it to zero.".into(),
+        evidence: vec![(name.into(), name.into())],
+        recommendation: Some(RecommendationData {
+            id: "r".into(),
+            action: "scale-to-zero".into(),
+            object: name.into(),
+            field: "/spec/replicas".into(),
+            current: None,
+            proposed: Some("0".into()),
+            risk: "low".into(),
+        }),
+    };
+    ReportData {
+        run_id: "run-1".into(),
+        publication: 3,
+        code_version: "0.1.0".into(),
+        window: TimeWindow::new(0, 14 * DAY_MS),
+        price_basis: "list".into(),
+        clusters: vec!["prod-a".into(), name.into()],
+        gpus: 4,
+        classes: vec![
+            ClassTotal {
+                class: "dark".into(),
+                ms: 672 * HOUR_MS,
+                cost_usd: Some("4623.36".parse().unwrap()),
+                unpriced_ms: 0,
+            },
+            ClassTotal {
+                class: "unknown".into(),
+                ms: 672 * HOUR_MS,
+                cost_usd: None,
+                unpriced_ms: 672 * HOUR_MS,
+            },
+        ],
+        days: vec![
+            DayClasses {
+                date: "1970-01-01".into(),
+                closed: true,
+                classes: vec![
+                    ("dark".into(), 48 * HOUR_MS),
+                    ("unknown".into(), 48 * HOUR_MS),
+                ],
+            },
+            DayClasses {
+                date: "1970-01-02".into(),
+                closed: false,
+                classes: vec![("serving".into(), 24 * HOUR_MS)],
+            },
+        ],
+        findings: vec![
+            finding("alarm", "1000"),
+            finding("undetermined", "0"),
+            finding("alarm", "4623.36"),
+        ],
+        workloads: vec![WorkloadRow {
+            cluster: "prod-a".into(),
+            namespace: name.into(),
+            kind: "deployment.apps".into(),
+            name: name.into(),
+            model: Some(name.into()),
+            gpu_product: None,
+            team: None,
+            ms_by_class: BTreeMap::from([("dark".to_owned(), 672 * HOUR_MS)]),
+            cost_usd: None,
+        }],
+        blind_spots: vec![BlindSpot {
+            what: name.into(),
+            why: "the exporter was down".into(),
+            gpu_hours: "672.0".into(),
+        }],
+        prices: vec![PriceRow {
+            key: "aws|us-east-1|p5.4xlarge|H100-SXM-80|".into(),
+            usd_per_gpu_hour: Some("6.88".parse().unwrap()),
+            rung: "catalogue".into(),
+            provenance: name.into(),
+        }],
+        digests: BTreeMap::from([(name.to_owned(), "ab".repeat(32))]),
+        capacity_ms: 1344 * HOUR_MS,
+    }
+}
+
+fn rendered(name: &str) -> (String, String) {
+    let view = ReportView::new(&data(name));
+    let renderer = Renderer::new(None).unwrap();
+    (
+        renderer.html(&view).unwrap(),
+        renderer.markdown(&view).unwrap(),
+    )
+}
+
+#[test]
+fn both_renderings_say_the_same_numbers() {
+    let (html, markdown) = rendered("chat");
+    for number in [
+        "$4,623",
+        "$5,623",
+        "1,344",
+        "50.0 %",
+        "98.4 %",
+        "$100 to $9,000",
+        "$6.8800",
+    ] {
+        assert!(html.contains(number), "{number} is not in the HTML");
+        assert!(markdown.contains(number), "{number} is not in the Markdown");
+    }
+    assert!(
+        html.contains("equal to the millisecond") && markdown.contains("equal to the millisecond")
+    );
+}
+
+#[test]
+fn findings_come_ranked_and_undetermined_ones_apart() {
+    let view = ReportView::new(&data("chat"));
+    let money: Vec<&str> = view
+        .findings
+        .iter()
+        .map(|f| f.net_monthly.as_str())
+        .collect();
+    assert_eq!(money, ["$4,623", "$1,000"]);
+    assert_eq!(view.undetermined.len(), 1);
+    assert_eq!(view.headline.unpriced_gpu_hours.as_deref(), Some("672.0"));
+}
+
+#[test]
+fn a_ledger_that_does_not_balance_says_so() {
+    let mut data = data("chat");
+    data.capacity_ms += 1000;
+    let view = ReportView::new(&data);
+    let html = Renderer::new(None).unwrap().html(&view).unwrap();
+    assert!(html.contains("no number here should be used"));
+}
+
+#[test]
+fn hostile_names_are_text_everywhere() {
+    let (html, markdown) = rendered(HOSTILE);
+    assert!(!html.contains("<script"), "a script tag got through");
+    assert!(!html.contains('\u{202e}') && !markdown.contains('\u{202e}'));
+    let unescaped = markdown.replace("\\]", "").replace("\\[", "");
+    assert!(!markdown.contains("<script") && !unescaped.contains("](javascript"));
+    for line in markdown
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains("alert"))
+    {
+        let cells = line.replace("\\|", "").matches('|').count();
+        assert!(
+            [3, 4, 5, 12].contains(&cells),
+            "a label broke a table row: {line}"
+        );
+    }
+    let long = "a".repeat(10_000);
+    let (html, _) = rendered(&long);
+    assert!(!html.contains(&"a".repeat(TEXT_CHARS_MAX + 1)));
+}
+
+#[test]
+fn the_page_carries_the_digest_of_its_own_style() {
+    let (html, _) = rendered("chat");
+    let css = html
+        .split("<style>")
+        .nth(1)
+        .unwrap()
+        .split("</style>")
+        .next()
+        .unwrap();
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(css));
+    assert!(
+        html.contains(&format!("'sha256-{digest}'"))
+            || html.contains(&digest.replace('+', "&#x2b;"))
+    );
+    assert!(!html.contains(" style=") && !html.contains("<script"));
+}
+
+#[test]
+fn a_users_template_takes_the_place_of_the_built_in_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("report.md.j2"), "{{ report.gpus }} GPUs").unwrap();
+    let view = ReportView::new(&data("chat"));
+    let renderer = Renderer::new(Some(folder.path())).unwrap();
+    assert_eq!(renderer.markdown(&view).unwrap(), "4 GPUs");
+    assert!(renderer.html(&view).unwrap().starts_with("<!doctype html>"));
+    std::fs::write(folder.path().join("report.md.j2"), "{{ report.nothing }}").unwrap();
+    let error = Renderer::new(Some(folder.path()))
+        .unwrap()
+        .markdown(&view)
+        .unwrap_err();
+    assert!(error.to_string().contains("report.md.j2"), "{error}");
+}

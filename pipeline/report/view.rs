@@ -1,0 +1,438 @@
+//! Owns the view model: what the run found, turned into the text that both renderings show.
+//!
+//! Every number in HTML and Markdown comes from here, already formatted, so the two cannot differ.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use super::chart::{DayBar, day_bars};
+use super::format::{gpu_hours, per_mille, percent, usd};
+use crate::model::time::{TimeWindow, format_ms};
+
+/// Everything the report is made of, as the run concluded it.
+#[derive(Debug, Clone)]
+pub struct ReportData {
+    pub run_id: String,
+    pub publication: u64,
+    pub code_version: String,
+    pub window: TimeWindow,
+    /// The price that costs rest on, in words: `list`, `effective`.
+    pub price_basis: String,
+    pub clusters: Vec<String>,
+    pub gpus: u64,
+    pub classes: Vec<ClassTotal>,
+    pub days: Vec<DayClasses>,
+    pub findings: Vec<FindingData>,
+    pub workloads: Vec<WorkloadRow>,
+    pub blind_spots: Vec<BlindSpot>,
+    pub prices: Vec<PriceRow>,
+    /// What the numbers rest on → SHA-256.
+    pub digests: BTreeMap<String, String>,
+    /// GPU-milliseconds that slots existed, from inventory alone: what the ledger must sum to.
+    pub capacity_ms: i64,
+}
+
+/// One class of the ledger over the window.
+#[derive(Debug, Clone)]
+pub struct ClassTotal {
+    pub class: String,
+    pub ms: i64,
+    pub cost_usd: Option<Decimal>,
+    /// Milliseconds whose price is unknown: counted, never costed.
+    pub unpriced_ms: i64,
+}
+
+/// One day's milliseconds by class.
+#[derive(Debug, Clone)]
+pub struct DayClasses {
+    pub date: String,
+    pub closed: bool,
+    pub classes: Vec<(String, i64)>,
+}
+
+/// One finding as detectors and netting concluded it.
+#[derive(Debug, Clone)]
+pub struct FindingData {
+    pub id: String,
+    pub handle: String,
+    pub detector: String,
+    pub title: String,
+    pub status: String,
+    pub reason: String,
+    pub confidence: String,
+    /// Share of the seconds that were known, 0 to 1.
+    pub coverage: Option<Decimal>,
+    pub waste_gpu_ms: i64,
+    pub gross_window_usd: Option<Decimal>,
+    pub net_window_usd: Option<Decimal>,
+    pub net_monthly_usd: Option<Decimal>,
+    pub net_p10_usd: Option<Decimal>,
+    pub net_p90_usd: Option<Decimal>,
+    pub realisable_monthly_usd: Option<Decimal>,
+    pub price_basis: String,
+    pub remedy: String,
+    pub evidence: Vec<(String, String)>,
+    pub recommendation: Option<RecommendationData>,
+}
+
+/// What a finding asks a person to change.
+#[derive(Debug, Clone, Serialize)]
+pub struct RecommendationData {
+    pub id: String,
+    pub action: String,
+    pub object: String,
+    pub field: String,
+    pub current: Option<String>,
+    pub proposed: Option<String>,
+    pub risk: String,
+}
+
+/// One workload's part of the ledger.
+#[derive(Debug, Clone)]
+pub struct WorkloadRow {
+    pub cluster: String,
+    pub namespace: String,
+    pub kind: String,
+    pub name: String,
+    pub model: Option<String>,
+    pub gpu_product: Option<String>,
+    pub team: Option<String>,
+    pub ms_by_class: BTreeMap<String, i64>,
+    pub cost_usd: Option<Decimal>,
+}
+
+/// Something that could not be seen, and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct BlindSpot {
+    pub what: String,
+    pub why: String,
+    pub gpu_hours: String,
+}
+
+/// A price that was used.
+#[derive(Debug, Clone)]
+pub struct PriceRow {
+    pub key: String,
+    pub usd_per_gpu_hour: Option<Decimal>,
+    pub rung: String,
+    pub provenance: String,
+}
+
+/// What templates see: text and small integers only.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReportView {
+    pub run_id: String,
+    pub publication: u64,
+    pub code_version: String,
+    pub window_start: String,
+    pub window_end: String,
+    pub days: usize,
+    pub price_basis: String,
+    pub clusters: Vec<String>,
+    pub gpus: u64,
+    pub headline: Headline,
+    pub ledger: Vec<LedgerLine>,
+    pub ledger_total: LedgerLine,
+    pub capacity_gpu_hours: String,
+    pub ledger_balances: bool,
+    pub chart: Vec<DayBar>,
+    pub findings: Vec<FindingView>,
+    pub undetermined: Vec<FindingView>,
+    pub workloads: Vec<WorkloadView>,
+    pub blind_spots: Vec<BlindSpot>,
+    pub prices: Vec<PriceView>,
+    pub digests: BTreeMap<String, String>,
+}
+
+/// The first lines that a reader sees.
+#[derive(Debug, Clone, Serialize)]
+pub struct Headline {
+    pub fleet_cost: String,
+    pub fleet_monthly: String,
+    pub avoidable_window: String,
+    pub avoidable_monthly: String,
+    pub avoidable_share: String,
+    pub unknown_share: String,
+    pub unpriced_gpu_hours: Option<String>,
+    pub alarms: usize,
+}
+
+/// One line of the ledger table.
+#[derive(Debug, Clone, Serialize)]
+pub struct LedgerLine {
+    pub class: String,
+    pub meaning: &'static str,
+    pub gpu_hours: String,
+    pub share: String,
+    pub share_per_mille: i64,
+    pub cost: String,
+}
+
+/// One finding, ready to print.
+#[derive(Debug, Clone, Serialize)]
+pub struct FindingView {
+    pub rank: usize,
+    pub id: String,
+    pub handle: String,
+    pub detector: String,
+    pub title: String,
+    pub reason: String,
+    pub confidence: String,
+    pub coverage: String,
+    pub gpu_hours: String,
+    pub gross_window: String,
+    pub net_window: String,
+    pub net_monthly: String,
+    pub range: Option<String>,
+    pub realisable: Option<String>,
+    pub price_basis: String,
+    pub remedy: String,
+    pub evidence: Vec<(String, String)>,
+    pub recommendation: Option<RecommendationData>,
+}
+
+/// One workload, ready to print.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkloadView {
+    pub cluster: String,
+    pub namespace: String,
+    pub workload: String,
+    pub model: String,
+    pub gpu_product: String,
+    pub team: String,
+    pub gpu_hours: String,
+    pub serving: String,
+    pub lull: String,
+    pub dark: String,
+    pub unknown: String,
+    pub other: String,
+    pub cost: String,
+}
+
+/// One price, ready to print.
+#[derive(Debug, Clone, Serialize)]
+pub struct PriceView {
+    pub key: String,
+    pub price: String,
+    pub rung: String,
+    pub provenance: String,
+}
+
+/// The classes in the order in which a reader wants them, with what each means.
+pub(super) const CLASSES: &[(&str, &str)] = &[
+    ("productive", "serving, and demand needs it"),
+    ("serving", "serving; no verdict could judge the need"),
+    ("non_serving", "training, batch, notebooks"),
+    ("standby", "quiet, and declared so"),
+    (
+        "lull",
+        "quiet for half an hour to six: how services breathe",
+    ),
+    (
+        "surplus",
+        "serving or quiet replicas that demand did not need",
+    ),
+    ("misplaced", "serving on a dearer tier than demand needs"),
+    ("starved", "work waiting while the CPU holds the GPU back"),
+    ("dark", "no work for six hours and more"),
+    ("pending", "held by a pod that does not serve yet"),
+    ("unallocated", "paid for, held by nobody"),
+    ("unavailable", "node or GPU lost or under repair"),
+    (
+        "unknown",
+        "telemetry missing or contradictory: never counted as waste",
+    ),
+];
+
+const WASTE: &[&str] = &["surplus", "misplaced", "starved", "dark", "unallocated"];
+
+impl ReportView {
+    /// Builds the view; findings come out ranked by net monthly dollars.
+    #[must_use]
+    pub fn new(data: &ReportData) -> Self {
+        let total_ms: i64 = data.classes.iter().map(|class| class.ms).sum();
+        let unpriced_ms: i64 = data.classes.iter().map(|class| class.unpriced_ms).sum();
+        let unknown_ms: i64 = data
+            .classes
+            .iter()
+            .filter(|c| c.class == "unknown")
+            .map(|c| c.ms)
+            .sum();
+        let total_usd: Decimal = data.classes.iter().filter_map(|class| class.cost_usd).sum();
+        let window_hours = Decimal::from(
+            (data.window.end_ms - data.window.start_ms) / crate::model::time::HOUR_MS,
+        );
+        let monthly = |usd: Decimal| {
+            if window_hours.is_zero() {
+                usd
+            } else {
+                usd * Decimal::from(730) / window_hours
+            }
+        };
+        let alarms: Vec<&FindingData> = ranked(data, "alarm");
+        let avoidable: Decimal = alarms.iter().filter_map(|f| f.net_window_usd).sum();
+        let avoidable_monthly: Decimal = alarms.iter().filter_map(|f| f.net_monthly_usd).sum();
+        Self {
+            run_id: data.run_id.clone(),
+            publication: data.publication,
+            code_version: data.code_version.clone(),
+            window_start: format_ms(data.window.start_ms),
+            window_end: format_ms(data.window.end_ms),
+            days: data.days.len(),
+            price_basis: data.price_basis.clone(),
+            clusters: data.clusters.clone(),
+            gpus: data.gpus,
+            headline: Headline {
+                fleet_cost: usd(total_usd),
+                fleet_monthly: usd(monthly(total_usd)),
+                avoidable_window: usd(avoidable),
+                avoidable_monthly: usd(avoidable_monthly),
+                avoidable_share: percent(avoidable, total_usd),
+                unknown_share: percent(Decimal::from(unknown_ms), Decimal::from(total_ms)),
+                unpriced_gpu_hours: (unpriced_ms > 0).then(|| gpu_hours(unpriced_ms)),
+                alarms: alarms.len(),
+            },
+            ledger: ledger_lines(&data.classes, total_ms),
+            ledger_total: LedgerLine {
+                class: "all".to_owned(),
+                meaning: "",
+                gpu_hours: gpu_hours(total_ms),
+                share: percent(Decimal::from(total_ms), Decimal::from(total_ms)),
+                share_per_mille: 1000,
+                cost: usd(total_usd),
+            },
+            capacity_gpu_hours: gpu_hours(data.capacity_ms),
+            ledger_balances: total_ms == data.capacity_ms,
+            chart: day_bars(&data.days),
+            findings: views(&alarms),
+            undetermined: views(&ranked(data, "undetermined")),
+            workloads: data.workloads.iter().map(workload_view).collect(),
+            blind_spots: data.blind_spots.clone(),
+            prices: data
+                .prices
+                .iter()
+                .map(|row| PriceView {
+                    key: row.key.clone(),
+                    price: row.usd_per_gpu_hour.map_or_else(
+                        || "unknown".to_owned(),
+                        |p| format!("${:.4}", p.round_dp(4)),
+                    ),
+                    rung: row.rung.clone(),
+                    provenance: row.provenance.clone(),
+                })
+                .collect(),
+            digests: data.digests.clone(),
+        }
+    }
+}
+
+fn ranked<'a>(data: &'a ReportData, status: &str) -> Vec<&'a FindingData> {
+    let mut findings: Vec<&FindingData> = data
+        .findings
+        .iter()
+        .filter(|finding| finding.status == status)
+        .collect();
+    findings.sort_by(|a, b| {
+        b.net_monthly_usd
+            .cmp(&a.net_monthly_usd)
+            .then(b.net_window_usd.cmp(&a.net_window_usd))
+            .then(a.handle.cmp(&b.handle))
+    });
+    findings
+}
+
+fn views(findings: &[&FindingData]) -> Vec<FindingView> {
+    findings
+        .iter()
+        .enumerate()
+        .map(|(index, finding)| finding_view(index + 1, finding))
+        .collect()
+}
+
+fn finding_view(rank: usize, finding: &FindingData) -> FindingView {
+    let money = |amount: Option<Decimal>| amount.map_or_else(|| "price unknown".to_owned(), usd);
+    FindingView {
+        rank,
+        id: finding.id.clone(),
+        handle: finding.handle.clone(),
+        detector: finding.detector.clone(),
+        title: finding.title.clone(),
+        reason: finding.reason.clone(),
+        confidence: finding.confidence.clone(),
+        coverage: finding
+            .coverage
+            .map_or_else(|| "unknown".to_owned(), |c| percent(c, Decimal::ONE)),
+        gpu_hours: gpu_hours(finding.waste_gpu_ms),
+        gross_window: money(finding.gross_window_usd),
+        net_window: money(finding.net_window_usd),
+        net_monthly: money(finding.net_monthly_usd),
+        range: finding
+            .net_p10_usd
+            .zip(finding.net_p90_usd)
+            .map(|(low, high)| format!("{} to {}", usd(low), usd(high))),
+        realisable: finding.realisable_monthly_usd.map(usd),
+        price_basis: finding.price_basis.clone(),
+        remedy: finding.remedy.clone(),
+        evidence: finding.evidence.clone(),
+        recommendation: finding.recommendation.clone(),
+    }
+}
+
+fn ledger_lines(classes: &[ClassTotal], total_ms: i64) -> Vec<LedgerLine> {
+    let order = |class: &str| CLASSES.iter().position(|(name, _)| *name == class);
+    let mut classes: Vec<&ClassTotal> = classes.iter().filter(|class| class.ms > 0).collect();
+    classes.sort_by_key(|class| {
+        (
+            order(&class.class).unwrap_or(usize::MAX),
+            class.class.clone(),
+        )
+    });
+    classes
+        .into_iter()
+        .map(|class| LedgerLine {
+            meaning: order(&class.class).map_or("", |index| CLASSES[index].1),
+            gpu_hours: gpu_hours(class.ms),
+            share: percent(Decimal::from(class.ms), Decimal::from(total_ms)),
+            share_per_mille: per_mille(class.ms, total_ms),
+            cost: class
+                .cost_usd
+                .map_or_else(|| "price unknown".to_owned(), usd),
+            class: class.class.clone(),
+        })
+        .collect()
+}
+
+fn workload_view(row: &WorkloadRow) -> WorkloadView {
+    let of = |classes: &[&str]| -> i64 {
+        classes
+            .iter()
+            .filter_map(|class| row.ms_by_class.get(*class))
+            .sum()
+    };
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "–".to_owned());
+    let total: i64 = row.ms_by_class.values().sum();
+    let serving = of(&["serving", "productive", "surplus", "misplaced"]);
+    let (lull, dark, unknown) = (of(&["lull"]), of(&["dark"]), of(&["unknown"]));
+    WorkloadView {
+        cluster: row.cluster.clone(),
+        namespace: row.namespace.clone(),
+        workload: format!("{}/{}", row.kind, row.name),
+        model: text(&row.model),
+        gpu_product: text(&row.gpu_product),
+        team: text(&row.team),
+        gpu_hours: gpu_hours(total),
+        serving: gpu_hours(serving),
+        lull: gpu_hours(lull),
+        dark: gpu_hours(dark),
+        unknown: gpu_hours(unknown),
+        other: gpu_hours(total - serving - lull - dark - unknown),
+        cost: row.cost_usd.map_or_else(|| "price unknown".to_owned(), usd),
+    }
+}
+
+/// Whether a class counts as avoidable in charts.
+pub(super) fn is_waste(class: &str) -> bool {
+    WASTE.contains(&class)
+}

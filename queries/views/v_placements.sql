@@ -1,0 +1,2 @@
+-- The table as the publication names it.
+SELECT * FROM placements
