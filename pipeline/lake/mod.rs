@@ -1,4 +1,323 @@
-//! Owns the lake: object keys, Parquet, Delta commits, leases, publications, evidence.
+//! Owns the lake: object keys, Parquet, Delta commits, leases, publications, evidence, and the
+//! read-only SQL session over them.
+//!
+//! It does not know where rows come from or what a detector is. `ingest` replaces windows of raw
+//! tables; `detect` stages derived partitions, reads them through a session and publishes; `cli`
+//! opens, checks and queries. This is the only room that names an object store, Parquet or Delta.
+//!
+//! Raw tables change by whole windows under their source's lease; derived and run tables change
+//! only in [`Lake::publish`], under the fleet's.
 
+mod check;
 pub mod columns;
+mod commit;
+mod error;
+mod evidence;
+mod files;
+mod lease;
+mod paths;
+mod provider;
+mod publication;
 pub mod schema;
+mod session;
+mod stats;
+mod store;
+mod writer;
+
+#[cfg(test)]
+mod test_rows;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::TimestampMicrosecondType;
+use datafusion::prelude::SessionContext;
+
+use crate::model::TimeWindow;
+
+pub use check::{CheckReport, Fault};
+pub use error::LakeError;
+pub use files::{DataFile, PartitionKey, Staged};
+pub use lease::{FLEET_LEASE, LEASE_EXPIRY, LEASE_RENEWAL, Lease, source_lease};
+pub use publication::{Publication, PublicationDetails};
+pub use session::{CompleteWindows, LakeView, Pins, SessionLimits, read_only_sql, register_views};
+pub use writer::conform;
+
+use commit::Change;
+use schema::{TableKind, TableSpec};
+use store::LakeStore;
+
+/// What a commit's log entry says of its making.
+#[derive(Debug, Clone, Default)]
+pub struct CommitInfo {
+    pub now_ms: i64,
+    pub code_version: String,
+    /// Selector digest and the like, into the Delta log as they are.
+    pub details: BTreeMap<String, String>,
+}
+
+/// An opened lake. Clones share the store.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    store: LakeStore,
+}
+
+impl Lake {
+    /// Opens the lake at a path, `file://` or `memory://` URL, making it when there is none.
+    /// Refuses a store without put-if-absent.
+    pub async fn open(url: &str) -> Result<Self, LakeError> {
+        let store = LakeStore::from_url(url)?;
+        store.probe().await?;
+        Ok(Self { store })
+    }
+
+    /// Opens a lake that must exist, without writing to its store.
+    pub async fn open_existing(url: &str) -> Result<Self, LakeError> {
+        let store = LakeStore::from_url(url)?;
+        store.read_format().await?;
+        Ok(Self { store })
+    }
+
+    /// The lake's folder as a URL ending in `/`.
+    pub fn url(&self) -> &str {
+        self.store.url.as_str()
+    }
+
+    /// Takes a lease ([`FLEET_LEASE`] or [`source_lease`]), waiting at most `wait` for it; then
+    /// [`LakeError::LeaseHeld`]. The holder renews it every [`LEASE_RENEWAL`].
+    pub async fn acquire_lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now_ms: i64,
+        wait: Duration,
+    ) -> Result<Lease, LakeError> {
+        lease::acquire(&self.store, name, holder, now_ms, wait).await
+    }
+
+    /// Replaces one window of one source in a raw table, as one commit; equal rows commit
+    /// nothing. Batches have the file schema, rows in any order. The window lies in one UTC day,
+    /// and replaces every window that it contains. Returns the table's version.
+    ///
+    /// `ingest_windows` is to be written last, and emptied for the window before its other tables
+    /// are replaced: a window counts as complete only while it is listed there.
+    pub async fn replace_window(
+        &self,
+        lease: &Lease,
+        table: &str,
+        source: &str,
+        window: TimeWindow,
+        batches: Vec<RecordBatch>,
+        info: CommitInfo,
+    ) -> Result<i64, LakeError> {
+        let spec = spec_of(table)?;
+        let misfit = |reason: String| LakeError::Rows {
+            table: table.to_owned(),
+            reason,
+        };
+        if spec.kind != TableKind::Raw {
+            return Err(misfit("only raw tables are written by windows".to_owned()));
+        }
+        if window.is_empty() || !TimeWindow::day_of(window.start_ms).contains(window.end_ms - 1) {
+            return Err(misfit(format!(
+                "the window {} is not part of one UTC day",
+                window.key()
+            )));
+        }
+        let needed = source_lease(source);
+        if lease.name() != needed {
+            return Err(LakeError::WrongLease {
+                held: lease.name().to_owned(),
+                needed,
+            });
+        }
+        let key = PartitionKey::new(window.date(), source);
+        let files = self.write_files(spec, &key, Some(window), &batches).await?;
+        drop(batches);
+        if files.is_empty() && commit::open(&self.store, table, None).await?.is_none() {
+            return Ok(0);
+        }
+        commit::commit(&self.store, spec, lease, &info, |live| {
+            let mut replaced = Vec::new();
+            for file in live.values().filter(|file| file.partition == key) {
+                let other = file.window().unwrap_or(window);
+                match other.intersect(&window) {
+                    None => {}
+                    Some(both) if both == other => replaced.push(file),
+                    Some(_) => {
+                        return Err(LakeError::WindowOverlap {
+                            table: table.to_owned(),
+                            source_name: source.to_owned(),
+                            window: window.key(),
+                            existing: other.key(),
+                        });
+                    }
+                }
+            }
+            Ok(Change::between(replaced.into_iter(), files.iter()))
+        })
+        .await
+    }
+
+    /// The newest publication, or the given one; `None` when nothing was published yet.
+    pub async fn publication(&self, as_of: Option<u64>) -> Result<Option<Publication>, LakeError> {
+        publication::read(&self.store, as_of).await
+    }
+
+    /// The newest version of every table that exists.
+    pub async fn head(&self) -> Result<Pins, LakeError> {
+        let mut pins = Pins::default();
+        for spec in schema::TABLES {
+            if let Some(delta) = commit::open(&self.store, spec.name, None).await? {
+                pins.tables
+                    .insert(spec.name.to_owned(), commit::version_of(&delta));
+            }
+        }
+        Ok(pins)
+    }
+
+    /// Writes rows of a derived or run table that no reader sees before they are published. No
+    /// rows stage an empty partition. Batches may be SQL results: see [`conform`].
+    pub async fn stage(
+        &self,
+        table: &str,
+        partition: &PartitionKey,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Staged, LakeError> {
+        let spec = spec_of(table)?;
+        if spec.kind == TableKind::Raw {
+            return Err(LakeError::Rows {
+                table: table.to_owned(),
+                reason: "raw tables are written by windows and not staged".to_owned(),
+            });
+        }
+        let files = self.write_files(spec, partition, None, &batches).await?;
+        Ok(Staged {
+            table: table.to_owned(),
+            partition: partition.clone(),
+            files,
+        })
+    }
+
+    /// A read-only session: every table by its bare name, as the view shows it.
+    pub async fn read_session(&self, view: &LakeView) -> Result<SessionContext, LakeError> {
+        self.read_session_within(view, SessionLimits::default())
+            .await
+    }
+
+    /// [`Self::read_session`] with memory and parallelism of its own.
+    pub async fn read_session_within(
+        &self,
+        view: &LakeView,
+        limits: SessionLimits,
+    ) -> Result<SessionContext, LakeError> {
+        session::open(&self.store, view, limits)
+    }
+
+    /// The windows that `ingest_windows` lists at the pinned version, by source.
+    pub async fn complete_windows(&self, pins: &Pins) -> Result<CompleteWindows, LakeError> {
+        let session = self.read_session(&LakeView::pinned(pins.clone())).await?;
+        let sql = "SELECT source, window_start, window_end FROM ingest_windows";
+        let no_params: Vec<datafusion::common::ScalarValue> = Vec::new();
+        let batches = read_only_sql(&session, sql, no_params)
+            .await?
+            .collect()
+            .await
+            .map_err(|e| LakeError::sql("read ingest_windows", e))?;
+        let mut windows = CompleteWindows::new();
+        for batch in &batches {
+            let sources = batch.column(0).as_string::<i32>();
+            let starts = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+            let ends = batch.column(2).as_primitive::<TimestampMicrosecondType>();
+            for row in 0..batch.num_rows() {
+                let window = TimeWindow::new(
+                    starts.value(row).div_euclid(1000),
+                    ends.value(row).div_euclid(1000),
+                );
+                windows.insert((sources.value(row).to_owned(), window));
+            }
+        }
+        Ok(windows)
+    }
+
+    /// Makes a run visible: the derived tables become what `base` published with the staged
+    /// partitions replaced, the run tables gain the staged rows, and publication `base + 1` pins
+    /// them beside the raw versions that the run read. Readers see all of it or nothing.
+    pub async fn publish(
+        &self,
+        lease: &Lease,
+        base: Option<&Publication>,
+        pins_raw: &Pins,
+        staged: Vec<Staged>,
+        details: PublicationDetails,
+    ) -> Result<Publication, LakeError> {
+        publication::check_base(&self.store, lease, base).await?;
+        let pins =
+            publication::commit_tables(&self.store, lease, base, pins_raw, &staged, &details)
+                .await?;
+        lease.check_held().await?;
+        publication::put(&self.store, base, pins, details).await
+    }
+
+    /// Keeps a copy of bytes under their digest.
+    pub async fn put_evidence(&self, bytes: &[u8]) -> Result<String, LakeError> {
+        evidence::put(&self.store, bytes).await
+    }
+
+    /// The bytes of that digest, checked against it.
+    pub async fn get_evidence(&self, sha256: &str) -> Result<Bytes, LakeError> {
+        evidence::get(&self.store, sha256).await
+    }
+
+    /// Looks at every live file of every table.
+    pub async fn check(&self) -> Result<CheckReport, LakeError> {
+        check::check(&self.store).await
+    }
+
+    /// The live files of a table at a version, in the order of their paths.
+    pub async fn files(&self, table: &str, version: i64) -> Result<Vec<DataFile>, LakeError> {
+        let spec = spec_of(table)?;
+        Ok(
+            match commit::open(&self.store, table, Some(version)).await? {
+                Some(delta) => commit::live_files(spec, &delta)?.into_values().collect(),
+                None => Vec::new(),
+            },
+        )
+    }
+
+    async fn write_files(
+        &self,
+        spec: &'static TableSpec,
+        partition: &PartitionKey,
+        window: Option<TimeWindow>,
+        batches: &[RecordBatch],
+    ) -> Result<Vec<DataFile>, LakeError> {
+        let mut files = Vec::new();
+        for encoded in writer::encode(spec, batches)? {
+            let path = paths::data_file(spec, partition, window, &encoded.content);
+            let size_bytes = encoded.bytes.len() as u64;
+            let key = format!("{}/{path}", paths::table_root(spec.name));
+            // Already there: the same content, since the name is its digest.
+            self.store.put_new(&key, encoded.bytes).await?;
+            files.push(DataFile {
+                path,
+                partition: partition.clone(),
+                size_bytes,
+                rows: encoded.rows,
+                modified_ms: None,
+                stats: encoded.stats,
+            });
+        }
+        Ok(files)
+    }
+}
+
+fn spec_of(table: &str) -> Result<&'static TableSpec, LakeError> {
+    schema::table(table).ok_or_else(|| LakeError::UnknownTable {
+        table: table.to_owned(),
+    })
+}

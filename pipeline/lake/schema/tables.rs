@@ -1,7 +1,7 @@
 //! Owns the list of tables. One entry a table, in the order of the data's flow.
 
 use super::ColumnType::{Bool, Float, FloatList, Int, Text, Timestamp, Usd};
-use super::{Column, TableKind, TableSpec, key, value};
+use super::{TableKind, TableSpec, key, value};
 
 /// Every table of the lake.
 pub static TABLES: &[TableSpec] = &[
