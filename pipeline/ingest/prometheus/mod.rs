@@ -2,6 +2,7 @@
 //! [`SampleSource`] trait), chunk decoding, and remote read. Does not know tables or the lake:
 //! `ingest` turns series into rows. `ingest::tsdb` reads blocks into the same types.
 
+pub mod chunks;
 mod matcher;
 mod series;
 
