@@ -1,2 +1,2 @@
-//! placeholder
+//! Placeholder until the decoders' benches land.
 fn main() {}
