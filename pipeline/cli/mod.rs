@@ -1,1 +1,109 @@
-//! Owns the command line: the only room that prints.
+//! Owns the command line: parses it, drives the rooms, prints. The only room that prints, reads the
+//! clock or knows all others.
+//!
+//! Data goes to stdout, logs and errors to stderr; every error is one message that says what failed,
+//! where, and what to do, and ends in a documented exit code.
+
+mod args;
+mod data;
+mod error;
+mod explain;
+mod inspect;
+mod output;
+mod publish;
+mod run;
+mod sources;
+mod sql;
+mod stages;
+mod verify;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Exit;
+use args::{Cli, Command, LakeWhat};
+use error::CliError;
+
+pub use output::OutputFormat;
+
+/// Version of the code that a lake's commits and publications name.
+pub(crate) const CODE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Parses the arguments of this process, runs the command and says how it ended.
+#[must_use]
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let filter =
+        EnvFilter::try_from_env("IDLEPROOF_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .try_init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Query plans recurse deeply, and unoptimised frames are large.
+        .thread_stack_size(16 << 20)
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start the runtime: {error}"));
+            return Exit::Unexpected;
+        }
+    };
+    // The command runs on a worker, whose stack is as large as set above.
+    let ended = runtime.block_on(async { tokio::spawn(dispatch(cli.command)).await });
+    match ended {
+        Ok(Ok(exit)) => exit,
+        // The reader of our output has gone, as `head` does: nothing is wrong.
+        Ok(Err(CliError::Stdout(error))) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Exit::Done
+        }
+        Ok(Err(error)) => {
+            complain(&error.to_string());
+            error.exit()
+        }
+        Err(error) => {
+            complain(&format!("this is a bug in idleproof, please report it: {error}"));
+            Exit::Unexpected
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Run(args) => run::run(&args, now_ms()).await,
+        Command::Ingest(args) => sources::ingest_command(&args, now_ms()).await,
+        Command::Explain(args) => explain::explain(&args).await,
+        Command::Sql(args) => sql::sql(&args).await,
+        Command::Verify(args) => verify::verify(&args),
+        Command::Lake(args) => match args.what {
+            LakeWhat::Info(config) => inspect::info(&config).await,
+            LakeWhat::Verify(config) => inspect::verify(&config).await,
+        },
+        Command::Detectors(args) => inspect::detectors(&args),
+    }
+}
+
+/// The one place that reads the clock.
+fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+/// One line of progress or warning on stderr.
+#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
+pub(crate) fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
+fn complain(text: &str) {
+    eprintln!("error: {text}");
+}

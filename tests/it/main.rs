@@ -1,3 +1,5 @@
 //! Integration tests: one binary, one module a room.
 
+mod prometheus;
 mod tidy;
+mod tsdb;

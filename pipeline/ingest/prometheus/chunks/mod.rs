@@ -13,7 +13,7 @@ mod xor;
 mod xor2;
 
 use super::HistogramSample;
-pub(crate) use buckets::{Layout, Span};
+pub(crate) use buckets::{Layout, Span, is_known_schema};
 
 /// What a chunk's encoding byte means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub enum ChunkError {
     Truncated,
     #[error("the chunk is malformed ({0})")]
     Malformed(&'static str),
+    #[error("one series has more samples in the window than fit in memory")]
+    TooMany,
 }
 
 /// Decodes a float chunk; `emit` gets the timestamp, the start timestamp (0: unknown) and the

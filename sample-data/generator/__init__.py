@@ -1,0 +1,1 @@
+"""The sample fleet: what runs where, what telemetry it leaves, and what is true of it."""
