@@ -44,7 +44,9 @@ pub use error::LakeError;
 pub use files::{DataFile, PartitionKey, Staged};
 pub use lease::{FLEET_LEASE, LEASE_EXPIRY, LEASE_RENEWAL, Lease, source_lease};
 pub use publication::{Publication, PublicationDetails};
-pub use session::{CompleteWindows, LakeView, Pins, SessionLimits, read_only_sql, register_views};
+pub use session::{
+    CompleteWindows, LakeView, Pins, SessionLimits, read_only_sql, register_views, session_config,
+};
 pub use writer::conform;
 
 use commit::Change;

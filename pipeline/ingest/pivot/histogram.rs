@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::intake::WideSeries;
-use super::times::{Times, align};
-use super::wide::{combine, Residual};
+use super::times::Times;
+use super::wide::{Residual, combine};
 use crate::ingest::aliases::{Combine, Part};
 use crate::ingest::prometheus::HistogramSample;
 
