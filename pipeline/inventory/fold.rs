@@ -43,7 +43,7 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
         .unwrap_or(metrics.interval_ms)
         .max(1);
     let uses = holders::uses(&nodes, &pods, &inputs.gpu_pod_spans, interval_ms);
-    let sharers = holders::sharers(&uses);
+    let sharers = holders::sharers(&uses, interval_ms);
     let none = BTreeMap::new();
     let slots: BTreeMap<String, NodeSlots> = nodes
         .iter()

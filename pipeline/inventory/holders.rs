@@ -104,14 +104,26 @@ fn slot_of(node: &NodeLife<'_>, span: &GpuPodSpan) -> Option<i64> {
 }
 
 /// The times at which pods used devices that MIG does not divide, by node and slot.
-pub(super) fn sharers(uses: &[Use]) -> BTreeMap<String, BTreeMap<i64, Vec<TimeWindow>>> {
+///
+/// Only samples count here: the interval that a last sample still holds would make two pods that
+/// follow each other look like sharers.
+pub(super) fn sharers(
+    uses: &[Use],
+    interval_ms: i64,
+) -> BTreeMap<String, BTreeMap<i64, Vec<TimeWindow>>> {
     let mut out: BTreeMap<String, BTreeMap<i64, Vec<TimeWindow>>> = BTreeMap::new();
     for one in uses.iter().filter(|one| one.mig_instance.is_none()) {
         out.entry(one.node.clone())
             .or_default()
             .entry(one.slot)
             .or_default()
-            .push(one.window);
+            .push(TimeWindow::new(
+                one.window.start_ms,
+                one.window
+                    .end_ms
+                    .saturating_sub(interval_ms)
+                    .max(one.window.start_ms.saturating_add(1)),
+            ));
     }
     out
 }

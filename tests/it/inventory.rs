@@ -801,3 +801,55 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rollout_is_a_change_of_hands_and_real_sharers_are_fractions() {
+    let mut inputs = inputs();
+    inputs.gpu_spans = vec![gpu("n", 0, 0, 20 * HOUR)];
+    for (name, from, to) in [("old", 0, 4 * HOUR), ("new", 4 * HOUR + MINUTE, 12 * HOUR)] {
+        inputs.series.extend(sampled_pod(name, "n", from, to, 1.0));
+        inputs.gpu_pod_spans.push(on_gpu("n", 0, name, from, to));
+    }
+    let found = folded(&inputs);
+    assert_eq!(found.slices.len(), 1, "{:#?}", found.slices);
+    let held: Vec<_> = found
+        .gpu_holders
+        .iter()
+        .map(|h| {
+            (
+                h.pod.as_str(),
+                h.valid_from_ms - day(),
+                h.valid_to_ms - day(),
+            )
+        })
+        .collect();
+    // Evidence of the newer pod is exact where the older one's end is only sampled.
+    assert_eq!(held[0].0, "old");
+    assert_eq!(held[1].0, "new");
+    assert_eq!(held[0].2, held[1].1);
+
+    inputs
+        .gpu_pod_spans
+        .push(on_gpu("n", 0, "guest", 6 * HOUR, 8 * HOUR));
+    inputs
+        .series
+        .extend(sampled_pod("guest", "n", 6 * HOUR, 8 * HOUR, 0.0));
+    let shared = folded(&inputs);
+    let fractions: Vec<_> = shared
+        .slices
+        .iter()
+        .filter(|s| s.slice_kind == "fraction")
+        .map(|s| {
+            (
+                s.slice.as_str(),
+                s.share_num,
+                s.share_den,
+                s.valid_from_ms - day(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        fractions,
+        [("fr-0", 1, 2, 6 * HOUR), ("fr-1", 1, 2, 6 * HOUR)]
+    );
+}
