@@ -17,6 +17,7 @@ mod files;
 mod lease;
 mod paths;
 mod provider;
+mod pruning;
 mod publication;
 pub mod schema;
 mod session;
@@ -38,6 +39,7 @@ use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::prelude::SessionContext;
 
 use crate::model::TimeWindow;
+use crate::model::time::{date_of, parse_ms};
 
 pub use check::{CheckReport, Fault};
 pub use error::LakeError;
@@ -197,6 +199,13 @@ impl Lake {
                 reason: "raw tables are written by windows and not staged".to_owned(),
             });
         }
+        let is_date = || parse_ms(&partition.first).map(date_of).as_ref() == Some(&partition.first);
+        if spec.kind == TableKind::Derived && !is_date() {
+            return Err(LakeError::Rows {
+                table: table.to_owned(),
+                reason: format!("{:?} is not a date like 2026-11-01", partition.first),
+            });
+        }
         let files = self.write_files(spec, partition, None, &batches).await?;
         Ok(Staged {
             table: table.to_owned(),
@@ -212,6 +221,10 @@ impl Lake {
     }
 
     /// [`Self::read_session`] with memory and parallelism of its own.
+    #[expect(
+        clippy::unused_async,
+        reason = "no caller should change when a session comes to read the log"
+    )]
     pub async fn read_session_within(
         &self,
         view: &LakeView,

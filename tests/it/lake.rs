@@ -1,4 +1,9 @@
 //! The lake as other engines see it: `DuckDB` and Python's deltalake read the rows that we read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests too, and a skipped peer is to be seen"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,15 +38,17 @@ fn rows(spec: &TableSpec, count: i64, seed: i64) -> RecordBatch {
         // Every third value of a column that may have NULLs is one.
         let gap = |v: i64| !column.nullable || v % 3 != 0;
         match column.column_type {
-            ColumnType::Text => Arc::new(StringArray::from_iter(
-                n.map(|v| gap(v).then(|| format!("{}/é-{v}", column.name))),
-            )),
+            ColumnType::Text => Arc::new(
+                n.map(|v| gap(v).then(|| format!("{}/é-{v}", column.name)))
+                    .collect::<StringArray>(),
+            ),
             ColumnType::Int | ColumnType::Date => {
-                Arc::new(Int64Array::from_iter(n.map(|v| gap(v).then_some(v))))
+                Arc::new(n.map(|v| gap(v).then_some(v)).collect::<Int64Array>())
             }
-            ColumnType::Float => Arc::new(Float64Array::from_iter(
-                n.map(|v| gap(v).then_some(v as f64 / 128.0)),
-            )),
+            ColumnType::Float => Arc::new(
+                n.map(|v| gap(v).then_some(v as f64 / 128.0))
+                    .collect::<Float64Array>(),
+            ),
             ColumnType::Bool => Arc::new(
                 n.map(|v| gap(v).then_some(v % 2 == 0))
                     .collect::<BooleanArray>(),
@@ -51,7 +58,8 @@ fn rows(spec: &TableSpec, count: i64, seed: i64) -> RecordBatch {
                     .with_timezone("UTC"),
             ),
             ColumnType::Usd => Arc::new(
-                Decimal128Array::from_iter(n.map(|v| gap(v).then_some(i128::from(v) * 12_345)))
+                n.map(|v| gap(v).then_some(i128::from(v) * 12_345))
+                    .collect::<Decimal128Array>()
                     .with_precision_and_scale(38, 6)
                     .unwrap(),
             ),
@@ -138,7 +146,7 @@ async fn ours(lake: &Lake, spec: &TableSpec) -> Vec<String> {
                 let value = ScalarValue::try_from_array(batch.column(index), row).unwrap();
                 line.insert(field.name().clone(), spell(&value));
             }
-            lines.push(Value::from_iter(line));
+            lines.push(line.into_iter().collect::<Value>());
         }
     }
     let mut lines: Vec<String> = lines.iter().map(ToString::to_string).collect();

@@ -1,5 +1,11 @@
 //! Remote read against Debian's real `prometheus` on loopback, and against servers that lie.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, outside test functions"
+)]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;

@@ -50,8 +50,8 @@ impl RemoteOptions {
             basic_auth: None,
             proxy_url: None,
             connect_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(120),
-            total_timeout: Duration::from_secs(3600),
+            idle_timeout: Duration::from_mins(2),
+            total_timeout: Duration::from_hours(1),
             attempts: 4,
             backoff: Duration::from_millis(500),
         }
@@ -221,7 +221,7 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     if let Some(last) = last {
-        text.push_str(&format!(" ({last})"));
+        text = format!("{text} ({last})");
     }
     text
 }
