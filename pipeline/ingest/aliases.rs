@@ -185,8 +185,8 @@ impl LabelFilter {
     fn matcher(&self) -> Option<Matcher> {
         // Only positive lists travel to the source: what else there is costs little to drop here,
         // and a matcher on the empty value means "absent", which external labels can break.
-        let sendable = !self.accepted.is_empty()
-            && !self.accepted.contains(&Pattern::Exact(String::new()));
+        let sendable =
+            !self.accepted.is_empty() && !self.accepted.contains(&Pattern::Exact(String::new()));
         sendable.then(|| Matcher::any_of(&self.label, self.accepted.clone()))
     }
 }
@@ -225,7 +225,10 @@ pub enum Combine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     /// The sample is the value of a float column (index into the table's columns).
-    Value { column: usize, combine: Combine },
+    Value {
+        column: usize,
+        combine: Combine,
+    },
     /// A classic histogram's `_bucket`, `_sum`, `_count`, or a native one under the base name.
     Bucket(usize),
     Sum(usize),
@@ -352,7 +355,11 @@ impl Aliases {
                         filters: LabelFilter::list(&line.filters),
                         from_label: line.from_label.clone(),
                     };
-                    self.by_metric.entry(name.clone()).or_default().wide.push(alias);
+                    self.by_metric
+                        .entry(name.clone())
+                        .or_default()
+                        .wide
+                        .push(alias);
                     names.insert(name, ());
                 }
             }
@@ -389,7 +396,10 @@ impl Aliases {
                 } else {
                     Combine::Max
                 };
-                let part = Part::Value { column: index, combine };
+                let part = Part::Value {
+                    column: index,
+                    combine,
+                };
                 Ok(vec![("", part)])
             }
             (None, Some(histogram)) => {
@@ -493,7 +503,12 @@ fn column_of(kind: WideKind, column: &str, at: &str) -> Result<usize, AliasError
                 c.name == column && c.nullable && c.column_type == schema::ColumnType::Float
             })
         })
-        .ok_or_else(|| unusable(format!("{at}: {} has no float column {column}", kind.table())))
+        .ok_or_else(|| {
+            unusable(format!(
+                "{at}: {} has no float column {column}",
+                kind.table()
+            ))
+        })
 }
 
 #[cfg(test)]
@@ -531,11 +546,19 @@ mod tests {
     #[test]
     fn filters_accept_lists_prefixes_and_refusals() {
         let raw = BTreeMap::from([
-            ("resource".to_owned(), vec!["cpu".to_owned(), "nvidia_com_*".to_owned()]),
-            ("container".to_owned(), vec!["!".to_owned(), "!POD".to_owned()]),
+            (
+                "resource".to_owned(),
+                vec!["cpu".to_owned(), "nvidia_com_*".to_owned()],
+            ),
+            (
+                "container".to_owned(),
+                vec!["!".to_owned(), "!POD".to_owned()],
+            ),
         ]);
         let filters = LabelFilter::list(&raw);
-        assert!(filters[0].accepts("main") && !filters[0].accepts("") && !filters[0].accepts("POD"));
+        assert!(
+            filters[0].accepts("main") && !filters[0].accepts("") && !filters[0].accepts("POD")
+        );
         assert!(filters[1].accepts("nvidia_com_gpu") && !filters[1].accepts("memory"));
         assert!(filters[0].matcher().is_none() && filters[1].matcher().is_some());
     }
@@ -544,6 +567,9 @@ mod tests {
     fn a_wrong_column_is_named() {
         let text = BUILTIN.replace("column = \"xid\"", "column = \"xids\"");
         let error = Aliases::parse(&text).unwrap_err().to_string();
-        assert!(error.contains("dcgm: DCGM_FI_DEV_XID_ERRORS") && error.contains("xids"), "{error}");
+        assert!(
+            error.contains("dcgm: DCGM_FI_DEV_XID_ERRORS") && error.contains("xids"),
+            "{error}"
+        );
     }
 }

@@ -151,7 +151,9 @@ pub async fn ingest_samples<S: RawSink>(
     let windows = windows(span, options.window_ms)?;
     let mut selectors: Vec<Vec<Matcher>> = aliases.selectors().to_vec();
     if let Some((label, value)) = &options.cluster_label {
-        selectors.iter_mut().for_each(|s| s.push(Matcher::equal(label, value)));
+        selectors
+            .iter_mut()
+            .for_each(|s| s.push(Matcher::equal(label, value)));
     }
     let job = Job {
         sink,
@@ -171,13 +173,15 @@ pub async fn ingest_samples<S: RawSink>(
         let mut pivot = WindowPivot::new(&aliases, cluster, window, &options.pivot);
         for selector in &selectors {
             let read = read_selector(source, selector, window, &mut pivot);
-            job.while_alive(read, window).await?.map_err(|error| match error {
-                SourceError::Sink(cause) => match cause.downcast::<PivotError>() {
-                    Ok(cause) => job.pivot_error(window, *cause),
-                    Err(cause) => failed(window.key(), SourceError::Sink(cause)),
-                },
-                other => failed(window.key(), other),
-            })?;
+            job.while_alive(read, window)
+                .await?
+                .map_err(|error| match error {
+                    SourceError::Sink(cause) => match cause.downcast::<PivotError>() {
+                        Ok(cause) => job.pivot_error(window, *cause),
+                        Err(cause) => failed(window.key(), SourceError::Sink(cause)),
+                    },
+                    other => failed(window.key(), other),
+                })?;
         }
         let pivoted = pivot.finish().map_err(|e| job.pivot_error(window, e))?;
         let read = ReadWindow::of_samples(window, pivoted);
@@ -298,7 +302,10 @@ impl<S: RawSink> Job<'_, S> {
             match tokio::time::timeout(KEEP_ALIVE, work.as_mut()).await {
                 Ok(done) => return Ok(done),
                 Err(_) => {
-                    self.sink.keep_alive().await.map_err(|e| self.lake_error(window, e))?;
+                    self.sink
+                        .keep_alive()
+                        .await
+                        .map_err(|e| self.lake_error(window, e))?;
                 }
             }
         }
@@ -324,7 +331,10 @@ impl<S: RawSink> Job<'_, S> {
             ("content_digest", digest.as_str()),
         ];
         let replace = async |table, batches| {
-            self.sink.replace(table, self.name, window, batches, &details).await.map_err(failed)
+            self.sink
+                .replace(table, self.name, window, batches, &details)
+                .await
+                .map_err(failed)
         };
         // Not listed, not complete: whoever reads between these commits sees no half window.
         if !stored.is_empty() {

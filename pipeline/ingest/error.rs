@@ -84,7 +84,10 @@ impl IngestError {
             Self::Source { source, .. } => matches!(source, SourceError::Remote { .. }),
             Self::Export(export) => matches!(export, ExportError::Io { .. }),
             Self::Lake { source, .. } => {
-                matches!(source, LakeError::Store { .. } | LakeError::Contended { .. })
+                matches!(
+                    source,
+                    LakeError::Store { .. } | LakeError::Contended { .. }
+                )
             }
             _ => false,
         }

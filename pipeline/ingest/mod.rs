@@ -50,12 +50,18 @@ pub const SOURCES: [(&str, SourceKind); 3] = [
 impl SourceKind {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        SOURCES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+        SOURCES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, kind)| *kind)
     }
 
     #[must_use]
     pub fn name(self) -> &'static str {
-        SOURCES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+        SOURCES
+            .iter()
+            .find(|(_, kind)| *kind == self)
+            .map_or("", |(name, _)| name)
     }
 }
 

@@ -9,9 +9,7 @@ use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::scalar::ScalarValue;
 
-use crate::lake::{
-    CommitInfo, Lake, LakeError, LakeView, LEASE_RENEWAL, Lease, read_only_sql,
-};
+use crate::lake::{CommitInfo, LEASE_RENEWAL, Lake, LakeError, LakeView, Lease, read_only_sql};
 use crate::model::TimeWindow;
 use crate::model::time::DAY_MS;
 
@@ -72,12 +70,11 @@ impl<'a> LakeSink<'a> {
 }
 
 impl RawSink for LakeSink<'_> {
-    async fn stored(
-        &self,
-        source: &str,
-        span: TimeWindow,
-    ) -> Result<Vec<StoredWindow>, LakeError> {
-        let session = self.lake.read_session(&LakeView::pinned(self.lake.head().await?)).await?;
+    async fn stored(&self, source: &str, span: TimeWindow) -> Result<Vec<StoredWindow>, LakeError> {
+        let session = self
+            .lake
+            .read_session(&LakeView::pinned(self.lake.head().await?))
+            .await?;
         let sql = "SELECT \
                 CAST(round(extract(epoch FROM window_start) * 1000) AS BIGINT), \
                 CAST(round(extract(epoch FROM window_end) * 1000) AS BIGINT), \
@@ -89,7 +86,12 @@ impl RawSink for LakeSink<'_> {
         let params = vec![
             ("source", text(source.to_owned())),
             ("from", text(crate::model::time::date_of(span.start_ms))),
-            ("to", text(crate::model::time::date_of(span.end_ms.max(span.start_ms + 1) - 1))),
+            (
+                "to",
+                text(crate::model::time::date_of(
+                    span.end_ms.max(span.start_ms + 1) - 1,
+                )),
+            ),
         ];
         let batches = read_only_sql(&session, sql, params)
             .await?
@@ -131,7 +133,9 @@ impl RawSink for LakeSink<'_> {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
         };
-        self.lake.replace_window(self.lease, table, source, window, batches, info).await?;
+        self.lake
+            .replace_window(self.lease, table, source, window, batches, info)
+            .await?;
         Ok(())
     }
 

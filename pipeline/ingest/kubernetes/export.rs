@@ -55,7 +55,10 @@ impl KubernetesExport {
             if is_hidden(&path) || !path.is_dir() {
                 continue;
             }
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or_default();
             let Some(ts_ms) = parse_ms(name) else {
                 return Err(ExportError::FolderName { path });
             };
@@ -73,7 +76,9 @@ impl KubernetesExport {
     pub fn extent(&self) -> Result<Option<TimeWindow>, ExportError> {
         let snapshots = self.snapshots()?;
         let (first, last) = (snapshots.keys().next(), snapshots.keys().next_back());
-        Ok(first.zip(last).map(|(from, to)| TimeWindow::new(*from, to + 1)))
+        Ok(first
+            .zip(last)
+            .map(|(from, to)| TimeWindow::new(*from, to + 1)))
     }
 
     /// Reads and folds the snapshots of one day; `None` if there is none.
@@ -129,7 +134,9 @@ impl KubernetesExport {
         // One byte more than allowed tells "exactly at the limit" from "beyond it".
         let read = reader.take(self.max_file_bytes + 1).read_to_end(&mut bytes);
         read.map_err(|source| match source.kind() {
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof => {
                 misshapen(path, format!("it cannot be decompressed ({source})"))
             }
             _ => io_error(source),
@@ -166,12 +173,14 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, ExportError> {
 }
 
 fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'))
+    path.file_name()
+        .is_none_or(|name| name.to_string_lossy().starts_with('.'))
 }
 
 fn file_stem(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
-    name.strip_suffix(".json").or_else(|| name.strip_suffix(".json.gz"))
+    name.strip_suffix(".json")
+        .or_else(|| name.strip_suffix(".json.gz"))
 }
 
 fn is_list_file(path: &Path) -> bool {
@@ -182,10 +191,15 @@ fn is_list_file(path: &Path) -> bool {
 /// `scaledobjects.keda.sh.json` → `scaledobject.keda.sh`.
 fn kind_of_file(path: &Path) -> Option<String> {
     let stem = file_stem(path)?.to_ascii_lowercase();
-    let (resource, group) = stem.split_once('.').map_or((stem.as_str(), None), |(r, g)| (r, Some(g)));
+    let (resource, group) = stem
+        .split_once('.')
+        .map_or((stem.as_str(), None), |(r, g)| (r, Some(g)));
     let kind = if let Some(base) = resource.strip_suffix("ies") {
         format!("{base}y")
-    } else if ["sses", "xes", "ches"].iter().any(|plural| resource.ends_with(plural)) {
+    } else if ["sses", "xes", "ches"]
+        .iter()
+        .any(|plural| resource.ends_with(plural))
+    {
         resource.strip_suffix("es").unwrap_or(resource).to_owned()
     } else {
         resource.strip_suffix('s').unwrap_or(resource).to_owned()
@@ -202,7 +216,10 @@ fn take_list(
     let Value::Object(mut map) = list else {
         return match list {
             Value::Array(items) => take_items(path, items, None, objects),
-            _ => Err(misshapen(path, "it is neither an object nor an array".to_owned())),
+            _ => Err(misshapen(
+                path,
+                "it is neither an object nor an array".to_owned(),
+            )),
         };
     };
     let text = |name: &str| map.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -235,16 +252,22 @@ fn take_items(
             return Err(misshapen(path, format!("item {index} is no object")));
         };
         if let Some((api_version, kind)) = &element {
-            map.entry("apiVersion").or_insert_with(|| api_version.clone().into());
+            map.entry("apiVersion")
+                .or_insert_with(|| api_version.clone().into());
             map.entry("kind").or_insert_with(|| kind.clone().into());
         }
         let short = |text: &str| !text.is_empty() && text.len() <= MAX_NAME_BYTES;
         let top = |name: &str| item.get(name).and_then(Value::as_str).filter(|t| short(t));
         let meta = |name: &str| {
             let value = item.get("metadata").and_then(|m| m.get(name));
-            value.and_then(Value::as_str).filter(|t| short(t)).map(str::to_owned)
+            value
+                .and_then(Value::as_str)
+                .filter(|t| short(t))
+                .map(str::to_owned)
         };
-        let api_version = top("apiVersion").ok_or_else(|| lacks("apiVersion"))?.to_owned();
+        let api_version = top("apiVersion")
+            .ok_or_else(|| lacks("apiVersion"))?
+            .to_owned();
         let kind = top("kind").ok_or_else(|| lacks("kind"))?.to_owned();
         let name = meta("name").ok_or_else(|| lacks("metadata.name"))?;
         let (namespace, uid) = (meta("namespace"), meta("uid"));

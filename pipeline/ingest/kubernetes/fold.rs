@@ -82,14 +82,20 @@ impl DayFold {
                 }),
             }
         }
-        let now = self.listed.range((ts_ms, String::new())..).map(|((_, kind), _)| kind.clone());
+        let now = self
+            .listed
+            .range((ts_ms, String::new())..)
+            .map(|((_, kind), _)| kind.clone());
         for kind in now.collect::<Vec<_>>() {
             self.previous.insert(kind, ts_ms);
         }
     }
 
     pub(super) fn versions(&self) -> u64 {
-        self.versions.values().map(|versions| versions.len() as u64).sum()
+        self.versions
+            .values()
+            .map(|versions| versions.len() as u64)
+            .sum()
     }
 
     pub(super) fn tables(&self, cluster: &str) -> Result<Vec<TableBatches>, RowError> {
@@ -169,7 +175,10 @@ mod tests {
         fold.add(10, &[], vec![pod("1")]);
         fold.add(20, &[], vec![pod("1")]);
         fold.add(30, &[], vec![pod("2")]);
-        assert_eq!(seen(&fold), [("1".to_owned(), 10, 20), ("2".to_owned(), 30, 30)]);
+        assert_eq!(
+            seen(&fold),
+            [("1".to_owned(), 10, 20), ("2".to_owned(), 30, 30)]
+        );
     }
 
     #[test]
@@ -180,7 +189,10 @@ mod tests {
         fold.add(30, &[], vec![pod("1")]);
         fold.add(40, &["pod".to_owned()], vec![]);
         fold.add(50, &[], vec![pod("1")]);
-        assert_eq!(seen(&fold), [("1".to_owned(), 10, 30), ("1".to_owned(), 50, 50)]);
+        assert_eq!(
+            seen(&fold),
+            [("1".to_owned(), 10, 30), ("1".to_owned(), 50, 50)]
+        );
         assert_eq!(fold.listed.get(&(40, "pod".to_owned())), Some(&0));
         assert_eq!(fold.sightings, 3);
     }

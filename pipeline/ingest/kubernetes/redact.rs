@@ -42,8 +42,15 @@ const KEPT_ENV: &[&str] = &[
 ];
 
 /// Words of a command-line flag whose value is a secret.
-const SECRET_WORDS: &[&str] =
-    &["apikey", "credential", "credentials", "passwd", "password", "secret", "token"];
+const SECRET_WORDS: &[&str] = &[
+    "apikey",
+    "credential",
+    "credentials",
+    "passwd",
+    "password",
+    "secret",
+    "token",
+];
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -87,7 +94,10 @@ fn env(value: &mut Value) {
     match value {
         Value::Array(items) => {
             for item in items {
-                let kept = item.get("name").and_then(Value::as_str).is_some_and(is_kept);
+                let kept = item
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .is_some_and(is_kept);
                 if let Some(said) = item.get_mut("value") {
                     env_value(said, kept);
                 }
@@ -171,14 +181,18 @@ fn command_line(text: &str) -> String {
 fn is_secret(flag: &str) -> bool {
     let is_flag = flag.starts_with('-');
     let variable = !flag.is_empty()
-        && flag.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        && flag
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     if !is_flag && !variable {
         return false;
     }
     let lower = flag.to_ascii_lowercase();
     let words: Vec<&str> = lower.split(['-', '_', '.']).collect();
     words.iter().any(|word| SECRET_WORDS.contains(word))
-        || words.windows(2).any(|pair| pair[1] == "key" && ["api", "access", "auth"].contains(&pair[0]))
+        || words
+            .windows(2)
+            .any(|pair| pair[1] == "key" && ["api", "access", "auth"].contains(&pair[0]))
 }
 
 #[cfg(test)]
@@ -214,7 +228,10 @@ mod tests {
         }
         let main = &pod["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(main["env"][1]["value"], "meta/llama");
-        assert_eq!(main["env"][2]["value"], "--api-key <redacted> --max-model-len 8");
+        assert_eq!(
+            main["env"][2]["value"],
+            "--api-key <redacted> --max-model-len 8"
+        );
         assert_eq!(main["env"][3]["valueFrom"]["secretKeyRef"]["key"], "k");
         assert_eq!(main["args"][6], "t");
         assert_eq!(main["args"][8], "8192");

@@ -30,20 +30,32 @@ pub(super) fn key(labels: &Labels, names: &GpuLabels) -> Option<Vec<Option<Strin
 /// of nothing at all.
 fn node(labels: &Labels, names: &GpuLabels) -> String {
     let host = first(labels, &names.node);
-    let instance = labels.get("instance").map(host_of).filter(|host| !host.is_empty());
+    let instance = labels
+        .get("instance")
+        .map(host_of)
+        .filter(|host| !host.is_empty());
     let fallback = first(labels, &names.node_fallback);
     let usable = host.filter(|host| {
-        let own_pod = ["pod", "exporter_pod"].iter().any(|l| labels.get(l) == Some(host));
+        let own_pod = ["pod", "exporter_pod"]
+            .iter()
+            .any(|l| labels.get(l) == Some(host));
         let container_id = host.len() == 12 && host.bytes().all(|b| b.is_ascii_hexdigit());
         let exporter = own_pod || is_exporter(host, names);
         !(*host == "localhost" || exporter || (container_id && fallback.is_some()))
     });
-    usable.or(fallback).or(instance).or(host).unwrap_or("").to_owned()
+    usable
+        .or(fallback)
+        .or(instance)
+        .or(host)
+        .unwrap_or("")
+        .to_owned()
 }
 
 /// An instance without its port; IPv6 addresses stand in brackets.
 fn host_of(instance: &str) -> &str {
-    let address = instance.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let address = instance
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'));
     address.map_or_else(
         || instance.rsplit_once(':').map_or(instance, |(host, _)| host),
         |(host, _)| host,
@@ -51,7 +63,10 @@ fn host_of(instance: &str) -> &str {
 }
 
 fn is_exporter(pod: &str, names: &GpuLabels) -> bool {
-    names.exporter_pods.iter().any(|name| pod.contains(name.as_str()))
+    names
+        .exporter_pods
+        .iter()
+        .any(|name| pod.contains(name.as_str()))
 }
 
 /// Who holds the GPU: namespace, pod, container. `None` where the labels name nobody, or only the
@@ -94,13 +109,19 @@ pub(super) fn write_spans(
         if let Some(gpu) = key(&series.labels, &aliases.gpu)
             && let Some((namespace, pod, container)) = holder(&series.labels, target, &aliases.gpu)
         {
-            held.entry((gpu, namespace, pod, container)).or_default().push(series);
+            held.entry((gpu, namespace, pod, container))
+                .or_default()
+                .push(series);
         }
     }
     let intervals = wide::intervals(aliases, intake, WideKind::Gpu);
     for ((gpu, namespace, pod, container), series) in held {
         let seen: Times = times::union(series.iter().map(|s| &s.times));
-        let interval = series.iter().filter_map(|s| intervals.get(&s.target)).min().copied();
+        let interval = series
+            .iter()
+            .filter_map(|s| intervals.get(&s.target))
+            .min()
+            .copied();
         for (first_ts, last_ts, samples) in times::spans(&seen, interval) {
             let mut row = vec![Cell::Text(cluster)];
             row.extend(gpu.iter().map(|part| Cell::text(part.as_deref())));

@@ -56,7 +56,10 @@ impl HistogramColumn {
         by_rank: BTreeMap<usize, Vec<(&WideSeries<'_>, Residual)>>,
         all: &Times,
     ) -> Self {
-        let told = by_rank.into_values().map(|series| tell(&series, all)).collect();
+        let told = by_rank
+            .into_values()
+            .map(|series| tell(&series, all))
+            .collect();
         Self { told }
     }
 
@@ -99,7 +102,10 @@ fn tell(series: &[(&WideSeries<'_>, Residual)], all: &Times) -> Told {
                     && buckets.len() < MAX_BUCKETS
                 {
                     let key = Bound(bound * one.alias.scale);
-                    buckets.entry(key).or_default().push((one, residual.clone()));
+                    buckets
+                        .entry(key)
+                        .or_default()
+                        .push((one, residual.clone()));
                 }
             }
             Part::Count(_) => counts.push((one, residual.clone())),
@@ -115,12 +121,15 @@ fn tell(series: &[(&WideSeries<'_>, Residual)], all: &Times) -> Told {
     let mut told = Told {
         bounds: Vec::with_capacity(buckets.len()),
         counts: Vec::with_capacity(buckets.len()),
-        sums: combine(&sums, all, Combine::Sum, |one, value| value * one.alias.scale),
+        sums: combine(&sums, all, Combine::Sum, |one, value| {
+            value * one.alias.scale
+        }),
         native: BTreeMap::new(),
     };
     for (bound, members) in buckets {
         told.bounds.push(bound.0);
-        told.counts.push(combine(&members, all, Combine::Sum, |_, value| value));
+        told.counts
+            .push(combine(&members, all, Combine::Sum, |_, value| value));
     }
     for (row, own_counts) in native {
         let mut point = Point {

@@ -78,11 +78,7 @@ pub(super) struct Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(
-        aliases: &'a Aliases,
-        window: TimeWindow,
-        options: &'a PivotOptions,
-    ) -> Self {
+    pub(super) fn new(aliases: &'a Aliases, window: TimeWindow, options: &'a PivotOptions) -> Self {
         Self {
             aliases,
             window,
@@ -125,7 +121,10 @@ impl<'a> Intake<'a> {
     }
 
     fn take(&mut self, series: SeriesSamples, wide: &[&'a Alias], misc: Option<&'a MiscAlias>) {
-        let ended_stale = series.samples.last().is_some_and(|sample| sample.is_stale());
+        let ended_stale = series
+            .samples
+            .last()
+            .is_some_and(|sample| sample.is_stale());
         let mut times = Vec::with_capacity(series.samples.len());
         let mut values = Vec::with_capacity(series.samples.len());
         for sample in &series.samples {
@@ -162,7 +161,11 @@ impl<'a> Intake<'a> {
         if times.is_empty() {
             return;
         }
-        let replica = self.options.replica_labels.iter().find_map(|l| series.labels.get(l));
+        let replica = self
+            .options
+            .replica_labels
+            .iter()
+            .find_map(|l| series.labels.get(l));
         let replica: Option<Arc<str>> = replica.map(Arc::from);
         let target = self.target(&series.labels);
         let known = &mut self.targets[target];
@@ -171,8 +174,10 @@ impl<'a> Intake<'a> {
             known.metrics.insert(metric.to_owned());
         }
         known.has_exported_pod |= series.labels.get("exported_pod").is_some();
-        *known.replicas.entry(replica.as_deref().unwrap_or("").to_owned()).or_default() +=
-            times.len() as u64;
+        *known
+            .replicas
+            .entry(replica.as_deref().unwrap_or("").to_owned())
+            .or_default() += times.len() as u64;
         let times = known.share(times);
         let values: Arc<[f64]> = values.into();
         let labels = Arc::new(series.labels);
@@ -237,7 +242,9 @@ impl<'a> Intake<'a> {
             })
             .collect();
         let keep = |target: usize, replica: Option<&Arc<str>>| {
-            chosen[target].as_deref().is_none_or(|best| best == replica.map_or("", |r| &**r))
+            chosen[target]
+                .as_deref()
+                .is_none_or(|best| best == replica.map_or("", |r| &**r))
         };
         let before = self.wide.len() + self.misc.len();
         self.wide.retain(|s| keep(s.target, s.replica.as_ref()));
@@ -248,7 +255,10 @@ impl<'a> Intake<'a> {
     /// Whether the target has all metrics that its exporter must have to be recognised.
     pub(super) fn confirmed(&self, target: usize, exporter: &Exporter) -> bool {
         let metrics = &self.targets[target].metrics;
-        exporter.confirm.iter().all(|metric| metrics.contains(metric))
+        exporter
+            .confirm
+            .iter()
+            .all(|metric| metrics.contains(metric))
     }
 
     /// Whether the target has a metric of that name.
@@ -257,7 +267,10 @@ impl<'a> Intake<'a> {
     }
 
     pub(super) fn is_replica_label(&self, label: &str) -> bool {
-        self.options.replica_labels.iter().any(|known| known == label)
+        self.options
+            .replica_labels
+            .iter()
+            .any(|known| known == label)
     }
 }
 

@@ -22,7 +22,9 @@ impl Narrow<'_, '_> {
             .chain_update([0])
             .chain_update(self.labels_json.as_bytes())
             .finalize();
-        digest.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+        digest
+            .first_chunk()
+            .map_or(0, |bytes| i64::from_be_bytes(*bytes))
     }
 }
 
@@ -89,14 +91,20 @@ fn narrow<'s, 'a>(intake: &'s Intake<'a>) -> BTreeMap<(&'a str, i64), Narrow<'s,
             series,
         };
         let key = (canonical, narrow.fingerprint());
-        let better = kept.get(&key).is_none_or(|known| {
-            (known.series.times.len(), &known.series.times) < (series.times.len(), &series.times)
-        });
+        let better = kept
+            .get(&key)
+            .is_none_or(|known| weight(known.series) < weight(series));
         if better {
             kept.insert(key, narrow);
         }
     }
     kept
+}
+
+/// Orders series with equal labels, whatever order they came in.
+fn weight<'s>(series: &'s MiscSeries<'_>) -> (usize, &'s [i64], Vec<u64>) {
+    let bits = series.values.iter().map(|value| value.to_bits()).collect();
+    (series.times.len(), &series.times, bits)
 }
 
 fn labels_json(intake: &Intake<'_>, series: &MiscSeries<'_>) -> String {

@@ -128,7 +128,14 @@ impl<'a> WindowPivot<'a> {
             let mut rows = TableRows::new(spec)?;
             match WideKind::ALL.into_iter().find(|kind| kind.table() == name) {
                 Some(kind) => {
-                    wide::write(kind, spec, self.aliases, self.cluster, &mut intake, &mut rows)?;
+                    wide::write(
+                        kind,
+                        spec,
+                        self.aliases,
+                        self.cluster,
+                        &mut intake,
+                        &mut rows,
+                    )?;
                 }
                 None if name == "gpu_pod_spans" => {
                     gpu::write_spans(self.aliases, self.cluster, &intake, &mut rows)?;

@@ -85,7 +85,10 @@ mod tests {
 
     #[test]
     fn spans_break_beyond_two_and_a_half_intervals() {
-        assert_eq!(spans(&[0, 30, 105, 181], Some(30)), [(0, 105, 3), (181, 181, 1)]);
+        assert_eq!(
+            spans(&[0, 30, 105, 181], Some(30)),
+            [(0, 105, 3), (181, 181, 1)]
+        );
         assert_eq!(spans(&[5], None), [(5, 5, 1)]);
     }
 

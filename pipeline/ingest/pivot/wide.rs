@@ -29,9 +29,14 @@ struct Entity {
 const fn key_columns(kind: WideKind) -> &'static [&'static str] {
     match kind {
         WideKind::Gpu => &["node", "gpu", "uuid", "mig_instance"],
-        WideKind::Serving => {
-            &["namespace", "pod", "container", "engine", "engine_index", "model_name"]
-        }
+        WideKind::Serving => &[
+            "namespace",
+            "pod",
+            "container",
+            "engine",
+            "engine_index",
+            "model_name",
+        ],
         WideKind::Container => &["namespace", "pod", "container"],
         WideKind::Scaler => &["namespace", "scaler_kind", "scaler_name"],
     }
@@ -73,12 +78,16 @@ fn key_of(aliases: &Aliases, exporter: &Exporter, labels: &Labels) -> Option<Key
                 own => or_empty(own),
             };
             let name = optional(&exporter.scaler_name)?;
-            Some(vec![namespace, Some(exporter.scaler_kind.clone()), Some(name)])
+            Some(vec![
+                namespace,
+                Some(exporter.scaler_kind.clone()),
+                Some(name),
+            ])
         }
     }
 }
 
-/// A text column beside the key: the first series that has it names it.
+/// A text column beside the key; where series disagree, the first in order of text names it.
 fn attribute<'l>(aliases: &Aliases, column: &str, labels: &'l Labels) -> Option<&'l str> {
     match column {
         "mig_profile" => first(labels, &aliases.gpu.mig_profile),
@@ -100,12 +109,17 @@ pub(super) fn write(
     let entities = entities(kind, aliases, intake);
     let intervals = intervals(aliases, intake, kind);
     for entity in &entities {
-        let members: Vec<&WideSeries<'_>> =
-            entity.members.iter().map(|index| &intake.wide[*index]).collect();
+        let members: Vec<&WideSeries<'_>> = entity
+            .members
+            .iter()
+            .map(|index| &intake.wide[*index])
+            .collect();
         let columns = Columns::build(kind, aliases, &members);
         let interval = intervals.get(&entity.target).copied();
         let target = intake.targets[entity.target].name();
-        let fixed = fixed_cells(kind, spec, aliases, cluster, &target, entity, &members, interval);
+        let fixed = fixed_cells(
+            kind, spec, aliases, cluster, &target, entity, &members, interval,
+        );
         intake.stats.values_rejected += columns.rejected;
         columns.write(aliases, kind, fixed, spec, rows)?;
     }
@@ -132,13 +146,19 @@ fn fixed_cells<'c>(
             ("cluster", _) => Cell::Text(cluster),
             ("target", _) => Cell::Text(target),
             ("scrape_interval_ms", _) => interval.map_or(Cell::Null, Cell::Int),
-            (_, ColumnType::Text) => {
-                Cell::text(members.iter().find_map(|s| attribute(aliases, name, &s.labels)))
-            }
+            (_, ColumnType::Text) => Cell::text(
+                members
+                    .iter()
+                    .filter_map(|s| attribute(aliases, name, &s.labels))
+                    .min(),
+            ),
             _ => Cell::Null,
         }
     };
-    spec.columns.iter().map(|c| of_column(c.name, c.column_type)).collect()
+    spec.columns
+        .iter()
+        .map(|c| of_column(c.name, c.column_type))
+        .collect()
 }
 
 /// Groups the wide series of one kind into entities, sorted by key and target.
@@ -166,12 +186,14 @@ fn entities(kind: WideKind, aliases: &Aliases, intake: &mut Intake<'_>) -> Vec<E
     for (index, key) in keyed {
         let series = &intake.wide[index];
         let target = intake.targets[series.target].name();
-        let entity = grouped.entry((key.clone(), target)).or_insert_with(|| Entity {
-            key,
-            target: series.target,
-            members: Vec::new(),
-            samples: 0,
-        });
+        let entity = grouped
+            .entry((key.clone(), target))
+            .or_insert_with(|| Entity {
+                key,
+                target: series.target,
+                members: Vec::new(),
+                samples: 0,
+            });
         entity.members.push(index);
         entity.samples += series.times.len();
     }
@@ -221,7 +243,9 @@ fn one_job_an_instance(entities: Vec<Entity>, intake: &Intake<'_>) -> (Vec<Entit
     let mut best: BTreeMap<(Key, String), (usize, std::cmp::Reverse<String>)> = BTreeMap::new();
     for entity in &entities {
         let candidate = (entity.samples, std::cmp::Reverse(job(entity)));
-        let known = best.entry(place(entity)).or_insert_with(|| candidate.clone());
+        let known = best
+            .entry(place(entity))
+            .or_insert_with(|| candidate.clone());
         if *known < candidate {
             *known = candidate;
         }
@@ -253,7 +277,10 @@ pub(super) fn intervals(
         .into_iter()
         .filter_map(|(target, lists)| {
             let spacings = if kind == WideKind::Container {
-                lists.into_iter().flat_map(|list| times::spacings(list)).collect()
+                lists
+                    .into_iter()
+                    .flat_map(|list| times::spacings(list))
+                    .collect()
             } else {
                 let all = times::union(lists.into_iter());
                 times::spacings(&all).collect()
@@ -290,7 +317,10 @@ impl Columns {
                     parts.entry(h).or_default()
                 }
             };
-            by_rank.entry(series.alias.rank).or_default().push((series, residual));
+            by_rank
+                .entry(series.alias.rank)
+                .or_default()
+                .push((series, residual));
         }
         let mut rejected = 0;
         let mut floats = BTreeMap::new();
@@ -338,7 +368,11 @@ impl Columns {
         spec: &'static TableSpec,
         rows: &mut TableRows,
     ) -> Result<(), RowError> {
-        let ts = spec.columns.iter().position(|c| c.name == "ts").unwrap_or_default();
+        let ts = spec
+            .columns
+            .iter()
+            .position(|c| c.name == "ts")
+            .unwrap_or_default();
         let mut points: Vec<Point> = vec![Point::default(); aliases.histograms(kind).len()];
         for (row, time) in self.times.iter().enumerate() {
             let mut has = vec![false; points.len()];
@@ -374,11 +408,18 @@ fn column_value(aliases: &Aliases, series: &WideSeries<'_>, value: f64) -> f64 {
     let value = match &series.alias.from_label {
         None => value,
         Some(label) => {
-            let said = series.labels.get(label).and_then(|text| text.parse::<f64>().ok());
+            let said = series
+                .labels
+                .get(label)
+                .and_then(|text| text.parse::<f64>().ok());
             said.filter(|number| number.is_finite()).unwrap_or(f64::NAN)
         }
     };
-    if exporter.reject.iter().any(|[from, to]| *from <= value && value <= *to) {
+    if exporter
+        .reject
+        .iter()
+        .any(|[from, to]| *from <= value && value <= *to)
+    {
         return f64::NAN;
     }
     value * series.alias.scale
@@ -408,7 +449,9 @@ pub(super) fn combine(
 ) -> Vec<f64> {
     let mut groups: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for (one, residual) in series {
-        let group = groups.entry(residual).or_insert_with(|| vec![f64::NAN; all.len()]);
+        let group = groups
+            .entry(residual)
+            .or_insert_with(|| vec![f64::NAN; all.len()]);
         align(all, &one.times, |to, from| {
             let Some(raw) = one.values.get(from) else {
                 return;
