@@ -2,3 +2,6 @@
 
 pub mod derive;
 pub mod economics;
+pub mod query;
+
+pub use query::{Detector, Params, Query, QueryError, QuerySet};

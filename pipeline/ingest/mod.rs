@@ -1,4 +1,209 @@
 //! Owns the way in: sources are read here and become rows of raw tables. The only room with HTTP.
+//!
+//! `prometheus` and `tsdb` give series, `pivot` makes them rows by `aliases.toml`, `kubernetes`
+//! makes rows of snapshots, and `driver` keeps them window by window in a `sink`. Does not derive,
+//! price or judge anything. Called by `cli`. A new kind of source is one folder here, one line in
+//! [`SOURCES`] and one arm in [`Source::open`] and [`ingest`].
 
+pub mod aliases;
+mod driver;
+mod error;
+pub mod kubernetes;
+pub mod pivot;
 pub mod prometheus;
+mod rows;
+mod sink;
 pub mod tsdb;
+
+use std::path::PathBuf;
+
+use url::Url;
+
+pub use driver::{
+    IngestOptions, IngestReport, Outcome, WindowReport, ingest_export, ingest_samples, windows,
+};
+pub use error::{ExportError, IngestError};
+pub use kubernetes::KubernetesExport;
+pub use rows::{RowError, TableBatches, content_digest};
+pub use sink::{Clock, LakeSink, RawSink, StoredWindow};
+
+use crate::lake::{Lake, Lease};
+use crate::model::TimeWindow;
+use prometheus::{RemoteOptions, RemoteSource, SampleSource};
+use tsdb::BlockSource;
+
+/// A kind of source and the name that the configuration gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    Prometheus,
+    Tsdb,
+    KubernetesExport,
+}
+
+/// Every kind of source.
+pub const SOURCES: [(&str, SourceKind); 3] = [
+    ("prometheus", SourceKind::Prometheus),
+    ("tsdb", SourceKind::Tsdb),
+    ("kubernetes-export", SourceKind::KubernetesExport),
+];
+
+impl SourceKind {
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        SOURCES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    }
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        SOURCES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// Where a source is.
+#[derive(Debug, Clone)]
+pub enum SourceLocation {
+    Remote(Box<RemoteOptions>),
+    Folder(PathBuf),
+}
+
+/// A source as the configuration describes it, resolved.
+#[derive(Debug, Clone)]
+pub struct SourceSpec {
+    /// Unique in the lake: it names the partition. A back end with several clusters needs a name
+    /// for each of them.
+    pub name: String,
+    pub kind: SourceKind,
+    pub location: SourceLocation,
+}
+
+/// An opened source.
+#[derive(Debug)]
+pub struct Source {
+    name: String,
+    kind: SourceKind,
+    reader: Reader,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Prometheus(RemoteSource),
+    Blocks(BlockSource),
+    Export(KubernetesExport),
+}
+
+impl Source {
+    /// Opens a source; blocks are verified here, a server is first asked when it is read.
+    pub async fn open(spec: SourceSpec) -> Result<Self, IngestError> {
+        let failed = |source| IngestError::Source {
+            name: spec.name.clone(),
+            window: "(opening)".to_owned(),
+            source,
+        };
+        let reader = match (spec.kind, spec.location.clone()) {
+            (SourceKind::Prometheus, SourceLocation::Remote(options)) => {
+                Reader::Prometheus(RemoteSource::new(*options).map_err(failed)?)
+            }
+            (SourceKind::Tsdb, SourceLocation::Folder(folder)) => {
+                let opened = tokio::task::spawn_blocking(move || BlockSource::open(&folder)).await;
+                let opened = opened.map_err(|error| IngestError::Config {
+                    what: format!("opening source `{}` was interrupted: {error}", spec.name),
+                    todo: "run again",
+                })?;
+                Reader::Blocks(opened.map_err(failed)?)
+            }
+            (SourceKind::KubernetesExport, SourceLocation::Folder(folder)) => {
+                Reader::Export(KubernetesExport::new(folder))
+            }
+            (SourceKind::Prometheus, SourceLocation::Folder(_)) => {
+                return Err(misplaced(&spec, "give the URL of its HTTP API as url"));
+            }
+            (SourceKind::Tsdb, SourceLocation::Remote(_)) => {
+                return Err(misplaced(&spec, "give a local folder of blocks as url"));
+            }
+            (SourceKind::KubernetesExport, SourceLocation::Remote(_)) => {
+                return Err(misplaced(&spec, "give a local folder of snapshots as path"));
+            }
+        };
+        Ok(Self {
+            name: spec.name,
+            kind: spec.kind,
+            reader,
+        })
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[must_use]
+    pub const fn kind(&self) -> SourceKind {
+        self.kind
+    }
+
+    /// The half-open span in which the source may hold anything; `None` if it holds nothing.
+    pub async fn extent(&self) -> Result<Option<TimeWindow>, IngestError> {
+        let extent = match &self.reader {
+            Reader::Prometheus(remote) => remote.extent().await,
+            Reader::Blocks(blocks) => blocks.extent().await,
+            Reader::Export(export) => return Ok(export.extent()?),
+        };
+        extent.map_err(|source| IngestError::Source {
+            name: self.name.clone(),
+            window: "(extent)".to_owned(),
+            source,
+        })
+    }
+}
+
+fn misplaced(spec: &SourceSpec, todo: &'static str) -> IngestError {
+    IngestError::Config {
+        what: format!(
+            "source `{}` of kind {} is at the wrong sort of place",
+            spec.name,
+            spec.kind.name()
+        ),
+        todo,
+    }
+}
+
+/// A folder from a path or a `file://` URL, a server from an `http(s)://` one.
+#[must_use]
+pub fn locate(text: &str) -> SourceLocation {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => {
+            SourceLocation::Remote(Box::new(RemoteOptions::new(url)))
+        }
+        Ok(url) if url.scheme() == "file" => {
+            SourceLocation::Folder(url.to_file_path().unwrap_or_else(|()| PathBuf::from(text)))
+        }
+        _ => SourceLocation::Folder(PathBuf::from(text)),
+    }
+}
+
+/// Ingests what a source holds of a span for one cluster, window by window.
+///
+/// `lease` is the source's (`lake::source_lease`) and is kept alive meanwhile. A window that fails
+/// ends the ingest; those before it are kept, and a rerun finds them unchanged.
+pub async fn ingest(
+    source: &Source,
+    cluster: &str,
+    lake: &Lake,
+    lease: &Lease,
+    clock: Clock,
+    span: TimeWindow,
+    options: &IngestOptions,
+) -> Result<IngestReport, IngestError> {
+    let sink = LakeSink::new(lake, lease, clock);
+    let name = source.name.as_str();
+    let kind = source.kind.name();
+    match &source.reader {
+        Reader::Prometheus(remote) => {
+            ingest_samples(remote, kind, name, cluster, &sink, span, options).await
+        }
+        Reader::Blocks(blocks) => {
+            ingest_samples(blocks, kind, name, cluster, &sink, span, options).await
+        }
+        Reader::Export(export) => ingest_export(export, name, cluster, &sink, span, options).await,
+    }
+}

@@ -1,1 +1,37 @@
-//! Owns the fold of objects and telemetry into validity intervals.
+//! Owns the fold of objects and telemetry into validity intervals: nodes, slices, holders, pods,
+//! workloads and autoscalers. The fold is pure: plain structs in, rows out, no I/O and no clock.
+//! `detect` calls it through `read` (the lake's tables in) and `batches` (Arrow out).
+
+pub mod batches;
+mod classes;
+mod command;
+mod devices;
+mod embedded;
+mod families;
+mod fold;
+mod holders;
+mod identity;
+pub mod input;
+mod json;
+mod marks;
+mod metrics;
+mod node_facts;
+mod nodes;
+mod objects;
+mod owners;
+mod pods;
+mod policy;
+pub mod read;
+mod resources;
+pub mod rows;
+mod scalers;
+mod slices;
+mod systems;
+mod timeline;
+mod workloads;
+
+pub use embedded::Embedded;
+pub use fold::fold;
+pub use input::{Catalogue, Inputs};
+pub use read::{ReadError, read};
+pub use rows::{Inventory, clip_to_days};

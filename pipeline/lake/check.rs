@@ -13,7 +13,8 @@ use super::{commit, paths};
 /// One thing that is wrong with the lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    pub key: String,
+    /// Where, as a URL.
+    pub path: String,
     pub reason: String,
 }
 
@@ -41,7 +42,7 @@ pub(crate) async fn check(store: &LakeStore) -> Result<CheckReport, LakeError> {
             let key = format!("{}/{}", paths::table_root(spec.name), file.path);
             if let Some(reason) = fault_of(store, &key, file).await? {
                 report.faults.push(Fault {
-                    key: store.describe(&key),
+                    path: store.describe(&key),
                     reason,
                 });
             }

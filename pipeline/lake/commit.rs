@@ -27,6 +27,8 @@ use super::{CommitInfo, paths, stats};
 
 /// More conflicts than any number of sources makes by chance.
 const MAX_ATTEMPTS: u32 = 60;
+/// A store that fails this often is out of order, and not merely slow to answer.
+const MAX_STORE_ERRORS: u32 = 3;
 /// Versions and the files they name are kept this long, whatever other engines run on the table:
 /// publications pin versions.
 const RETENTION: &str = "interval 400 days";
@@ -203,6 +205,7 @@ where
     F: Fn(&LiveFiles) -> Result<Change, LakeError>,
 {
     let app_id = format!("{}/{}", spec.name, lease.name());
+    let mut store_errors = 0;
     for attempt in 0..MAX_ATTEMPTS {
         let delta = open_or_create(store, spec).await?;
         let change = plan(&live_files(spec, &delta)?)?;
@@ -212,7 +215,8 @@ where
         check_lease(spec, &delta, &app_id, lease).await?;
         match try_commit(spec, &delta, &app_id, lease, info, &change).await {
             Ok(version) => return Ok(version),
-            Err(e) if is_conflict(&e) => {
+            Err(e) if is_conflict(&e) && store_errors < MAX_STORE_ERRORS => {
+                store_errors += u32::from(is_store_error(&e));
                 tracing::debug!(table = spec.name, attempt, cause = %e, "commit conflict");
                 tokio::time::sleep(pause(&app_id, attempt)).await;
             }
@@ -299,7 +303,7 @@ async fn try_commit(
 /// the log shows.
 fn is_conflict(error: &DeltaTableError) -> bool {
     match error {
-        DeltaTableError::VersionAlreadyExists(_) | DeltaTableError::ObjectStore { .. } => true,
+        DeltaTableError::VersionAlreadyExists(_) => true,
         DeltaTableError::Transaction { source } => matches!(
             source,
             TransactionError::VersionAlreadyExists(_)
@@ -307,8 +311,18 @@ fn is_conflict(error: &DeltaTableError) -> bool {
                 | TransactionError::MaxCommitAttempts(_)
                 | TransactionError::ObjectStore { .. }
         ),
-        _ => false,
+        other => is_store_error(other),
     }
+}
+
+fn is_store_error(error: &DeltaTableError) -> bool {
+    matches!(
+        error,
+        DeltaTableError::ObjectStore { .. }
+            | DeltaTableError::Transaction {
+                source: TransactionError::ObjectStore { .. }
+            }
+    )
 }
 
 /// Rivals differ in their application id, so a digest of it spreads them without a random source.

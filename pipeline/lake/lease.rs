@@ -205,13 +205,13 @@ mod tests {
 
     const MINUTE_MS: i64 = 60_000;
 
-    async fn store() -> LakeStore {
+    fn store() -> LakeStore {
         LakeStore::from_url("memory://").unwrap()
     }
 
     #[tokio::test]
     async fn one_holder_at_a_time_and_the_next_after_release() {
-        let store = store().await;
+        let store = store();
         let first = acquire(&store, "fleet", "a", 0, Duration::ZERO)
             .await
             .unwrap();
@@ -232,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn renewal_outlives_expiry_and_silence_does_not() {
-        let store = store().await;
+        let store = store();
         let first = acquire(&store, "s", "a", 0, Duration::ZERO).await.unwrap();
         first.renew(4 * MINUTE_MS).await.unwrap();
         assert!(
@@ -252,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_ends_when_the_lease_is_released() {
-        let store = store().await;
+        let store = store();
         let first = acquire(&store, "s", "a", 0, Duration::ZERO).await.unwrap();
         let other = store.clone();
         let waiting =
@@ -266,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn ten_rivals_for_one_expired_lease_leave_one_holder() {
-        let store = store().await;
+        let store = store();
         acquire(&store, "s", "dead", 0, Duration::ZERO)
             .await
             .unwrap();
@@ -283,7 +283,7 @@ mod tests {
 
     #[tokio::test]
     async fn old_numbers_are_forgotten() {
-        let store = store().await;
+        let store = store();
         for n in 0..(KEPT as i64 + 40) {
             let lease = acquire(&store, "s", "a", n, Duration::ZERO).await.unwrap();
             lease.release(n).await.unwrap();

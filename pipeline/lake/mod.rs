@@ -17,6 +17,7 @@ mod files;
 mod lease;
 mod paths;
 mod provider;
+mod pruning;
 mod publication;
 pub mod schema;
 mod session;
@@ -38,13 +39,16 @@ use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::prelude::SessionContext;
 
 use crate::model::TimeWindow;
+use crate::model::time::{date_of, parse_ms};
 
 pub use check::{CheckReport, Fault};
 pub use error::LakeError;
 pub use files::{DataFile, PartitionKey, Staged};
 pub use lease::{FLEET_LEASE, LEASE_EXPIRY, LEASE_RENEWAL, Lease, source_lease};
 pub use publication::{Publication, PublicationDetails};
-pub use session::{CompleteWindows, LakeView, Pins, SessionLimits, read_only_sql, register_views};
+pub use session::{
+    CompleteWindows, LakeView, Pins, SessionLimits, read_only_sql, register_views, session_config,
+};
 pub use writer::conform;
 
 use commit::Change;
@@ -195,6 +199,13 @@ impl Lake {
                 reason: "raw tables are written by windows and not staged".to_owned(),
             });
         }
+        let is_date = || parse_ms(&partition.first).map(date_of).as_ref() == Some(&partition.first);
+        if spec.kind == TableKind::Derived && !is_date() {
+            return Err(LakeError::Rows {
+                table: table.to_owned(),
+                reason: format!("{:?} is not a date like 2026-11-01", partition.first),
+            });
+        }
         let files = self.write_files(spec, partition, None, &batches).await?;
         Ok(Staged {
             table: table.to_owned(),
@@ -210,6 +221,10 @@ impl Lake {
     }
 
     /// [`Self::read_session`] with memory and parallelism of its own.
+    #[expect(
+        clippy::unused_async,
+        reason = "no caller should change when a session comes to read the log"
+    )]
     pub async fn read_session_within(
         &self,
         view: &LakeView,

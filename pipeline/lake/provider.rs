@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, Date32Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -24,14 +24,14 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::object_store::ObjectMeta;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use tokio::sync::OnceCell;
 
-use crate::model::time::{DAY_MS, parse_ms};
-
 use super::error::LakeError;
 use super::files::{DataFile, PartitionKey, Staged};
+use super::pruning::{FileStatistics, day_number};
 use super::schema::{TableKind, TableSpec};
 use super::store::LakeStore;
 use super::{CompleteWindows, commit, paths};
@@ -146,34 +146,50 @@ impl LakeTable {
                 .all(|column| names.contains(&column.name.as_str()))
     }
 
-    /// Keeps the files whose partition values satisfy every filter on partition columns alone.
+    /// Leaves out the files whose statistics exclude them, then those whose partition values do
+    /// not satisfy every filter on partition columns alone: of these no row is filtered later.
     fn prune(
         &self,
         state: &dyn Session,
         files: &[DataFile],
         filters: &[Expr],
     ) -> DfResult<Vec<DataFile>> {
-        let filters: Vec<Expr> = filters
+        let Some(all) = conjunction(filters.to_vec()) else {
+            return Ok(files.to_vec());
+        };
+        let schema = DFSchema::try_from(self.schema())?;
+        let expr = state.create_physical_expr(all, &schema)?;
+        let may_match = PruningPredicateBuilder::new()
+            .with_file_schema(self.schema())
+            .try_build(expr)?
+            .prune(&FileStatistics::new(self.spec, files))?;
+        let files: Vec<DataFile> = files
+            .iter()
+            .zip(may_match)
+            .filter(|(_, keep)| *keep)
+            .map(|(file, _)| file.clone())
+            .collect();
+
+        let exact = filters
             .iter()
             .filter(|filter| self.only_partitions(filter))
             .cloned()
-            .collect();
-        let Some(filter) = conjunction(filters) else {
-            return Ok(files.to_vec());
+            .collect::<Vec<_>>();
+        let Some(filter) = conjunction(exact) else {
+            return Ok(files);
         };
-        let batch = partition_batch(self.spec, files)?;
+        let batch = partition_batch(self.spec, &files)?;
         let schema = DFSchema::try_from(batch.schema())?;
         let expr = state.create_physical_expr(filter, &schema)?;
         let kept = expr.evaluate(&batch)?.into_array(files.len())?;
         let kept = kept
-            .as_any()
-            .downcast_ref::<BooleanArray>()
+            .as_boolean_opt()
             .ok_or_else(|| DataFusionError::Plan("a filter is not a condition".to_owned()))?;
         Ok(files
-            .iter()
+            .into_iter()
             .zip(kept)
             .filter(|(_, keep)| *keep == Some(true))
-            .map(|(file, _)| file.clone())
+            .map(|(file, _)| file)
             .collect())
     }
 
@@ -262,12 +278,6 @@ impl LakeTable {
 /// The store's URL without a path, under which a session finds it.
 pub(crate) fn store_url(store: &LakeStore) -> String {
     format!("{}://", store.url.scheme())
-}
-
-fn day_number(date: &str) -> DfResult<i32> {
-    parse_ms(date)
-        .and_then(|ms| i32::try_from(ms.div_euclid(DAY_MS)).ok())
-        .ok_or_else(|| DataFusionError::Plan(format!("{date:?} is no date in the log")))
 }
 
 fn first_value(spec: &TableSpec, partition: &PartitionKey) -> DfResult<ScalarValue> {

@@ -8,6 +8,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use datafusion::common::ParamValues;
+use datafusion::config::Dialect;
 use datafusion::datasource::ViewTable;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -114,18 +115,27 @@ impl Default for SessionLimits {
     }
 }
 
+/// The settings under which all SQL of the project runs; tests over given rows take them too.
+#[must_use]
+pub fn session_config(limits: SessionLimits) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_target_partitions(limits.target_partitions);
+    let options = config.options_mut();
+    // The default dialect takes `, cluster` for a trailing comma before CLUSTER BY.
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    // Tables hold Utf8; results that come back as views would need a cast to be stored again.
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.parquet.schema_force_view_types = false;
+    config
+}
+
 pub(crate) fn open(
     store: &LakeStore,
     view: &LakeView,
     limits: SessionLimits,
 ) -> Result<SessionContext, LakeError> {
-    let mut config = SessionConfig::new()
-        .with_information_schema(true)
-        .with_target_partitions(limits.target_partitions);
-    // Tables hold Utf8; results that come back as views would need a cast to be stored again.
-    let options = config.options_mut();
-    options.sql_parser.map_string_types_to_utf8view = false;
-    options.execution.parquet.schema_force_view_types = false;
+    let config = session_config(limits);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
         .build_arc()

@@ -164,6 +164,9 @@ async fn misuse_is_refused_by_name() {
             .await
             .contains("UTC day")
     );
+    let key = PartitionKey::new("2026-11-01T00:00:00Z", "a");
+    let bad_date = lake.stage("ledger", &key, vec![]).await.unwrap_err();
+    assert!(bad_date.to_string().contains("not a date"), "{bad_date}");
     assert!(write("nope", "prom", day()).await.contains("nope"));
 }
 
@@ -412,6 +415,8 @@ async fn rows_of_windows_that_are_not_listed_are_not_shown() {
     let view = LakeView::pinned(pins.clone()).with_windows(windows);
     let session = lake.read_session(&view).await.unwrap();
     assert_eq!(count(&session, "snapshots").await, 10);
+    let edge = "snapshots WHERE ts >= TIMESTAMP '2026-11-01T00:16:49Z'";
+    assert_eq!(count(&session, edge).await, 1);
     assert!(lake.complete_windows(&pins).await.unwrap().is_empty());
 }
 
@@ -444,6 +449,21 @@ async fn filters_on_partitions_read_only_their_files() {
     let table = schema::table("ledger").unwrap().table_schema();
     assert_eq!(all[0].schema().fields(), table.fields());
     assert_eq!(all.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+    let files_read = async |filter: &str| {
+        let frame = session
+            .sql(&format!("SELECT ms FROM ledger WHERE {filter}"))
+            .await;
+        let plan = frame.unwrap().create_physical_plan().await.unwrap();
+        datafusion::physical_plan::displayable(plan.as_ref())
+            .indent(false)
+            .to_string()
+            .matches(".parquet")
+            .count()
+    };
+    assert_eq!(files_read("hour_ms >= 3000").await, 1);
+    assert_eq!(files_read("hour_ms < 2000 OR cluster = 'b'").await, 2);
+    assert_eq!(files_read("node = 'node-9'").await, 0);
+    assert_eq!(files_read("ms = 2001").await, 3);
     let mixed = "ledger WHERE cluster = 'a' AND (ms >= 3001 OR date = DATE '2026-11-01')";
     assert_eq!(count(&session, mixed).await, 5);
     // Columns out of their order, partition and stored ones mixed.

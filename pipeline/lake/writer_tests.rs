@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::UInt64Array;
-use datafusion::arrow::array::{Array, AsArray, StringViewArray};
+use datafusion::arrow::array::{AsArray, StringViewArray, UInt64Array};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::Field;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

@@ -1,6 +1,11 @@
 //! TSDB blocks against the truth that Prometheus' own storage library wrote, and against hostile
 //! files. Values are compared by bits.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside test functions"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -3,12 +3,18 @@
 //! `ingest` turns series into rows. `ingest::tsdb` reads blocks into the same types.
 
 pub mod chunks;
+mod client;
+mod http;
 mod matcher;
 mod merge;
+mod queries;
 mod series;
+mod wire;
 
 use futures::future::BoxFuture;
 
+pub use client::RemoteSource;
+pub use http::{BasicAuth, RemoteOptions};
 pub use matcher::{MatchOp, Matcher, Pattern};
 pub use series::{
     Bucket, HistogramSample, Labels, STALE_NAN_BITS, Sample, SeriesSamples, is_stale_nan,

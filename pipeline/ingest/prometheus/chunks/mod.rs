@@ -13,7 +13,7 @@ mod xor;
 mod xor2;
 
 use super::HistogramSample;
-pub(crate) use buckets::{Layout, Span};
+pub(crate) use buckets::{Layout, Span, is_known_schema};
 
 /// What a chunk's encoding byte means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

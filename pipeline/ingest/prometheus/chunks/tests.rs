@@ -100,7 +100,7 @@ fn a_value_wider_than_its_word_is_malformed() {
     // Two samples; the second renews the window with 31 leading and 63 significant bits.
     let mut bytes = vec![0, 2, 0];
     bytes.extend([0; 8]);
-    bytes.extend([1, 0b11_11111_1, 0b11111_000, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend([1, 0xff, 0xf8, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(matches!(
         floats(Encoding::Xor, &bytes),
         Err(ChunkError::Malformed(_))

@@ -1,0 +1,270 @@
+//! Owns the way between query results, plain rows and the tables `prices` and `placements`.
+//!
+//! Nothing is computed here. Batches are as the tables' files hold them, without partition columns.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::error::ArrowError;
+use rust_decimal::Decimal;
+
+use crate::lake::columns::{ColumnError, boolean, int, int_at, text, text_at};
+
+use super::placements::{Demand, Placement, WorkloadFacts};
+use super::prices::PriceRow;
+
+/// Decimals of a dollar column.
+const USD_SCALE: u32 = 6;
+
+/// Reads the rollup `demand`.
+pub fn demands(batches: &[RecordBatch]) -> Result<Vec<Demand>, ColumnError> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let words = |name: &str| text(batch, name);
+        let numbers = |name: &str| int(batch, name);
+        let (cluster, namespace) = (words("cluster")?, words("namespace")?);
+        let (kind, name) = (words("workload_kind")?, words("workload_name")?);
+        let (days_seen, known_ms) = (numbers("days_seen")?, numbers("known_ms")?);
+        let requests = numbers("requests")?;
+        let (isl, isl_net) = (numbers("isl_tokens")?, numbers("isl_net_tokens")?);
+        let osl = numbers("osl_tokens")?;
+        let peak_requests = numbers("peak_requests_5m")?;
+        let peak_prompt = numbers("peak_prompt_net_tokens_5m")?;
+        let peak_output = numbers("peak_output_tokens_5m")?;
+        let lower_bound = boolean(batch, "peak_lower_bound")?;
+        let (queue_max, running_max) = (numbers("queue_max")?, numbers("running_max")?);
+        let word = |array: &StringArray, row| text_at(array, row).unwrap_or_default();
+        let number = |array: &Int64Array, row| int_at(array, row).unwrap_or(0);
+        for row in 0..batch.num_rows() {
+            rows.push(Demand {
+                cluster: word(&cluster, row),
+                namespace: word(&namespace, row),
+                workload_kind: word(&kind, row),
+                workload_name: word(&name, row),
+                days_seen: number(&days_seen, row),
+                known_ms: number(&known_ms, row),
+                requests: number(&requests, row),
+                isl_tokens: number(&isl, row),
+                isl_net_tokens: number(&isl_net, row),
+                osl_tokens: number(&osl, row),
+                peak_requests_5m: number(&peak_requests, row),
+                peak_prompt_net_tokens_5m: number(&peak_prompt, row),
+                peak_output_tokens_5m: number(&peak_output, row),
+                peak_lower_bound: lower_bound.value(row),
+                queue_max: int_at(&queue_max, row),
+                running_max: int_at(&running_max, row),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Reads rows of `workloads`, one a workload, with the `price_key` under which it ran most.
+pub fn workloads(batches: &[RecordBatch]) -> Result<Vec<WorkloadFacts>, ColumnError> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let words = |name: &str| text(batch, name);
+        let numbers = |name: &str| int(batch, name);
+        let (cluster, namespace) = (words("cluster")?, words("namespace")?);
+        let (kind, name) = (words("workload_kind")?, words("workload_name")?);
+        let (class, role) = (words("workload_class")?, words("role")?);
+        let (model, model_raw) = (words("model")?, words("model_raw")?);
+        let (quantisation, product) = (words("quantisation")?, words("gpu_product")?);
+        let price_key = words("price_key")?;
+        let max_model_len = numbers("max_model_len")?;
+        let (tensor, pipeline) = (numbers("tensor_parallel")?, numbers("pipeline_parallel")?);
+        let gpu_milli = numbers("gpu_milli_per_replica")?;
+        let (replicas, floor) = (numbers("replicas")?, numbers("floor_replicas")?);
+        let (ttft, itl) = (numbers("slo_ttft_p95_ms")?, numbers("slo_itl_p95_ms")?);
+        let word = |array: &StringArray, row| text_at(array, row).unwrap_or_default();
+        for row in 0..batch.num_rows() {
+            rows.push(WorkloadFacts {
+                cluster: word(&cluster, row),
+                namespace: word(&namespace, row),
+                workload_kind: word(&kind, row),
+                workload_name: word(&name, row),
+                workload_class: word(&class, row),
+                model: text_at(&model, row),
+                model_raw: text_at(&model_raw, row),
+                quantisation: text_at(&quantisation, row),
+                max_model_len: int_at(&max_model_len, row),
+                tensor_parallel: int_at(&tensor, row),
+                pipeline_parallel: int_at(&pipeline, row),
+                role: text_at(&role, row),
+                gpu_product: text_at(&product, row),
+                gpu_milli_per_replica: int_at(&gpu_milli, row).unwrap_or(0),
+                replicas: int_at(&replicas, row),
+                floor_replicas: int_at(&floor, row).unwrap_or(1),
+                slo_ttft_p95_ms: int_at(&ttft, row),
+                slo_itl_p95_ms: int_at(&itl, row),
+                price_key: text_at(&price_key, row),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Rows of the table `placements`, of one cluster or of several.
+pub fn placements_batch(rows: &[Placement]) -> Result<RecordBatch, ArrowError> {
+    let words = |pick: fn(&Placement) -> Option<&str>| -> ArrayRef {
+        Arc::new(rows.iter().map(pick).collect::<StringArray>())
+    };
+    let numbers = |pick: fn(&Placement) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows.iter().map(pick).collect::<Int64Array>())
+    };
+    RecordBatch::try_from_iter_with_nullable([
+        ("namespace", words(|r| Some(&r.namespace)), false),
+        ("workload_kind", words(|r| Some(&r.workload_kind)), false),
+        ("workload_name", words(|r| Some(&r.workload_name)), false),
+        ("candidate", words(|r| Some(&r.candidate)), false),
+        ("candidate_kind", words(|r| Some(r.candidate_kind)), false),
+        ("gpu_product", words(|r| r.gpu_product.as_deref()), true),
+        ("price_key", words(|r| r.price_key.as_deref()), true),
+        (
+            "gpu_milli_per_replica",
+            numbers(|r| Some(r.gpu_milli_per_replica)),
+            false,
+        ),
+        ("verdict", words(|r| Some(r.verdict.as_str())), false),
+        ("why", words(|r| Some(&r.why)), false),
+        (
+            "prefill_milli_tokens_per_second",
+            numbers(|r| r.prefill_milli_tokens_per_second),
+            true,
+        ),
+        (
+            "decode_milli_tokens_per_second",
+            numbers(|r| r.decode_milli_tokens_per_second),
+            true,
+        ),
+        ("max_concurrency", numbers(|r| r.max_concurrency), true),
+        ("headroom_ppm", numbers(|r| r.headroom_ppm), true),
+        ("replicas_at_peak", numbers(|r| r.replicas_at_peak), true),
+        ("floor_replicas", numbers(|r| r.floor_replicas), true),
+        ("ttft_ms", numbers(|r| r.ttft_ms), true),
+        ("itl_ms", numbers(|r| r.itl_ms), true),
+        ("slo_ttft_p95_ms", numbers(|r| r.slo_ttft_p95_ms), true),
+        ("slo_itl_p95_ms", numbers(|r| r.slo_itl_p95_ms), true),
+        ("slo_source", words(|r| Some(r.slo_source)), false),
+        ("band_percent", numbers(|r| Some(r.band_percent)), false),
+        ("confidence", words(|r| Some(r.confidence)), false),
+        ("demand_json", words(|r| Some(&r.demand_json)), false),
+        (
+            "estimator_version",
+            words(|r| Some(&r.estimator_version)),
+            false,
+        ),
+    ])
+}
+
+/// Rows of the table `prices`.
+pub fn prices_batch(rows: &[PriceRow]) -> Result<RecordBatch, ArrowError> {
+    // An unknown fact is NULL here and an empty part of the key.
+    let words = |pick: fn(&PriceRow) -> Option<&str>| -> ArrayRef {
+        let known = |row| pick(row).filter(|text| !text.is_empty());
+        Arc::new(rows.iter().map(known).collect::<StringArray>())
+    };
+    let keys: StringArray = rows.iter().map(|row| Some(row.price_key())).collect();
+    let gpus: Int64Array = rows.iter().map(|row| row.gpus_per_node).collect();
+    let bands: Int64Array = rows.iter().map(|row| Some(row.band_percent)).collect();
+    let dollars = |pick: fn(&PriceRow) -> Option<Decimal>| -> Result<ArrayRef, ArrowError> {
+        let array: Decimal128Array = rows.iter().map(|row| pick(row).map(micro_usd)).collect();
+        Ok(Arc::new(
+            array.with_precision_and_scale(38, USD_SCALE as i8)?,
+        ))
+    };
+    RecordBatch::try_from_iter_with_nullable([
+        ("price_key", Arc::new(keys) as ArrayRef, false),
+        ("provider", words(|r| Some(&r.facts.provider)), true),
+        ("region", words(|r| Some(&r.facts.region)), true),
+        (
+            "instance_type",
+            words(|r| Some(&r.facts.instance_type)),
+            true,
+        ),
+        ("gpu_product", words(|r| Some(&r.facts.gpu_product)), true),
+        (
+            "capacity_type",
+            words(|r| Some(&r.facts.capacity_type)),
+            true,
+        ),
+        ("gpus_per_node", Arc::new(gpus), true),
+        (
+            "list_usd_per_gpu_hour",
+            dollars(|r| r.list_usd_per_gpu_hour)?,
+            true,
+        ),
+        (
+            "contracted_usd_per_gpu_hour",
+            dollars(|r| r.contracted_usd_per_gpu_hour)?,
+            true,
+        ),
+        (
+            "effective_usd_per_gpu_hour",
+            dollars(|r| r.effective_usd_per_gpu_hour)?,
+            true,
+        ),
+        ("rung", words(|r| Some(r.rung.as_str())), false),
+        ("band_percent", Arc::new(bands), false),
+        ("provenance", words(|r| Some(&r.provenance)), false),
+        ("price_date", words(|r| r.price_date.as_deref()), true),
+    ])
+}
+
+/// The price in millionths of a dollar. Prices are already rounded to that.
+fn micro_usd(price: Decimal) -> i128 {
+    let mut price = price.round_dp(USD_SCALE);
+    price.rescale(USD_SCALE);
+    price.mantissa()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::economics::placements::{SizingParams, place};
+    use crate::detect::economics::prices::{NodeFacts, PriceBook};
+    use crate::lake::schema::table;
+
+    #[test]
+    fn batches_have_the_tables_columns() {
+        let workload = WorkloadFacts {
+            workload_class: "serving".to_owned(),
+            model: Some("Qwen/Qwen3-8B".to_owned()),
+            gpu_product: Some("H100-SXM-80".to_owned()),
+            gpu_milli_per_replica: 1000,
+            floor_replicas: 1,
+            max_model_len: Some(8192),
+            price_key: Some("aws|us-east-1|p5.4xlarge|H100-SXM-80|".to_owned()),
+            ..WorkloadFacts::default()
+        };
+        let demand = Demand {
+            days_seen: 14,
+            requests: 1000,
+            isl_tokens: 500,
+            isl_net_tokens: 500,
+            osl_tokens: 100,
+            peak_requests_5m: 30,
+            peak_prompt_net_tokens_5m: 15_000,
+            peak_output_tokens_5m: 3_000,
+            ..Demand::default()
+        };
+        let book = PriceBook::default();
+        let mut placements =
+            place(&[workload], &[demand], &[], &book, SizingParams::default()).unwrap();
+        let batch = placements_batch(&placements.rows).unwrap();
+        assert_eq!(batch.schema(), table("placements").unwrap().file_schema());
+        assert_eq!(batch.num_rows(), placements.rows.len());
+
+        let nowhere = NodeFacts::default();
+        placements.prices.push(book.price(&nowhere, None).unwrap());
+        let batch = prices_batch(&placements.prices).unwrap();
+        assert_eq!(batch.schema(), table("prices").unwrap().file_schema());
+        assert_eq!(prices_batch(&[]).unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn dollars_keep_their_six_decimals() {
+        assert_eq!(micro_usd("6.88".parse().unwrap()), 6_880_000);
+        assert_eq!(micro_usd("0.0000005".parse().unwrap()), 0);
+    }
+}

@@ -1,0 +1,153 @@
+//! Owns the pivot: the series of one window become the exact rows of raw tables, nothing resampled.
+//!
+//! All series of one scrape share its timestamp, so a row is one GPU, engine, container or
+//! autoscaler at one scrape. Stale markers and non-finite values are dropped first. Pure: knows no
+//! source and no lake. Called by `driver`.
+
+mod gpu;
+mod histogram;
+mod intake;
+mod misc;
+mod times;
+mod wide;
+
+#[cfg(test)]
+mod tests;
+
+use super::aliases::{Aliases, WideKind};
+use super::prometheus::{Labels, SeriesSamples};
+use super::rows::{RowError, TableBatches, TableRows};
+use crate::lake::schema;
+use crate::model::TimeWindow;
+use intake::Intake;
+
+/// Series of one window that the pivot holds in memory at once.
+const MAX_SERIES: usize = 4_000_000;
+
+/// Why a window cannot be pivoted.
+#[derive(Debug, thiserror::Error)]
+pub enum PivotError {
+    #[error(
+        "the window holds more than {MAX_SERIES} selected series; choose shorter windows, or one \
+         source for each cluster"
+    )]
+    TooManySeries,
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+/// What a window held and what the pivot left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PivotStats {
+    /// Series and samples that the source handed over; stale markers are not samples.
+    pub series: u64,
+    pub samples: u64,
+    pub stale_markers: u64,
+    /// Series with oversized labels, or without the labels that make a row's key.
+    pub series_rejected: u64,
+    /// Values that mean "not supported", and values that are not finite.
+    pub values_rejected: u64,
+    /// Series of the second Prometheus of a pair, and of an instance scraped by a second job.
+    pub series_duplicate: u64,
+}
+
+/// The rows of one window.
+#[derive(Debug)]
+pub struct Pivoted {
+    /// In the order of [`RAW_SAMPLE_TABLES`].
+    pub tables: Vec<TableBatches>,
+    pub stats: PivotStats,
+}
+
+/// The raw tables that a window of samples fills.
+pub const RAW_SAMPLE_TABLES: [&str; 7] = [
+    "gpu_samples",
+    "gpu_pod_spans",
+    "serving_samples",
+    "container_samples",
+    "scaler_samples",
+    "misc_samples",
+    "series",
+];
+
+/// What the pivot must know beside the aliases.
+#[derive(Debug, Clone)]
+pub struct PivotOptions {
+    /// Labels that tell the Prometheis of one pair apart: one of them is kept for each target.
+    pub replica_labels: Vec<String>,
+}
+
+impl Default for PivotOptions {
+    fn default() -> Self {
+        Self {
+            replica_labels: vec!["prometheus_replica".to_owned(), "__replica__".to_owned()],
+        }
+    }
+}
+
+/// Takes the series of one window, in any order, and gives its rows.
+#[derive(Debug)]
+pub struct WindowPivot<'a> {
+    aliases: &'a Aliases,
+    cluster: &'a str,
+    intake: Intake<'a>,
+}
+
+impl<'a> WindowPivot<'a> {
+    #[must_use]
+    pub fn new(
+        aliases: &'a Aliases,
+        cluster: &'a str,
+        window: TimeWindow,
+        options: &'a PivotOptions,
+    ) -> Self {
+        Self {
+            aliases,
+            cluster,
+            intake: Intake::new(aliases, window, options),
+        }
+    }
+
+    pub fn add(&mut self, series: SeriesSamples) -> Result<(), PivotError> {
+        if self.intake.stats.series as usize >= MAX_SERIES {
+            return Err(PivotError::TooManySeries);
+        }
+        self.intake.add(series);
+        Ok(())
+    }
+
+    pub fn finish(self) -> Result<Pivoted, PivotError> {
+        let mut intake = self.intake;
+        intake.choose_replicas();
+        let mut tables = Vec::with_capacity(RAW_SAMPLE_TABLES.len());
+        for name in RAW_SAMPLE_TABLES {
+            let spec = schema::table(name).ok_or(RowError::Cell {
+                table: "tables.rs",
+                column: name,
+            })?;
+            let mut rows = TableRows::new(spec)?;
+            match WideKind::ALL.into_iter().find(|kind| kind.table() == name) {
+                Some(kind) => {
+                    wide::write(kind, spec, self.aliases, self.cluster, &mut intake, &mut rows)?;
+                }
+                None if name == "gpu_pod_spans" => {
+                    gpu::write_spans(self.aliases, self.cluster, &intake, &mut rows)?;
+                }
+                None if name == "misc_samples" => {
+                    misc::write_samples(self.cluster, &mut intake, &mut rows)?;
+                }
+                None => misc::write_series(self.cluster, &intake, &mut rows)?,
+            }
+            tables.push(rows.finish()?);
+        }
+        Ok(Pivoted {
+            tables,
+            stats: intake.stats,
+        })
+    }
+}
+
+/// The first of these labels that is there.
+fn first<'l>(labels: &'l Labels, names: &[String]) -> Option<&'l str> {
+    names.iter().find_map(|name| labels.get(name))
+}

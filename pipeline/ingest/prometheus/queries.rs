@@ -1,0 +1,185 @@
+//! Owns the few questions that are asked through the query API: how many samples a window holds
+//! (to check what remote read brought), and what time a server spans.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::client::RemoteSource;
+use super::http::{chain, excerpt};
+use super::wire::regex;
+use super::{MatchOp, Matcher, SourceError};
+use crate::model::TimeWindow;
+use crate::model::time::HOUR_MS;
+
+/// Far larger than any answer that is asked for here.
+const MAX_BODY_BYTES: usize = 32 << 20;
+/// The search for the newest sample begins here: 2100-01-01.
+const FAR_MS: i64 = 4_102_444_800_000;
+
+impl RemoteSource {
+    /// The server's own count of samples, per metric name, of the series that `matchers` accept;
+    /// stale markers are not in it. One query a name: several names in one would meet in series
+    /// without a name.
+    pub async fn count_check(
+        &self,
+        names: &[String],
+        matchers: &[Matcher],
+        window: TimeWindow,
+    ) -> Result<BTreeMap<String, u64>, SourceError> {
+        let span_ms = window.end_ms - window.start_ms;
+        // Ranges are open on the left since version 3 and were closed before: a sample at the
+        // millisecond before the window must not be counted, one at its start must.
+        let range_ms = if self.ranges_are_closed().await? {
+            span_ms - 1
+        } else {
+            span_ms
+        };
+        let mut counts = BTreeMap::new();
+        if window.is_empty() {
+            return Ok(counts);
+        }
+        for name in names {
+            let mut selector = format!("__name__={}", quoted(name));
+            for matcher in matchers {
+                selector.push(',');
+                selector.push_str(&promql(matcher));
+            }
+            let expression = if range_ms == 0 {
+                format!("count({{{selector}}})")
+            } else {
+                format!("sum(count_over_time({{{selector}}}[{range_ms}ms]))")
+            };
+            let value = self.scalar(&expression, window.end_ms - 1).await?;
+            counts.insert(name.clone(), value as u64);
+        }
+        Ok(counts)
+    }
+
+    /// Whether a range of a minute holds both of its edges.
+    async fn ranges_are_closed(&self) -> Result<bool, SourceError> {
+        let edges = self
+            .scalar("count_over_time(vector(1)[1m:1m])", 120_000)
+            .await?;
+        Ok(edges > 1.5)
+    }
+
+    /// The value of a query with one result at an instant; 0 if it has none.
+    async fn scalar(&self, expression: &str, at_ms: i64) -> Result<f64, SourceError> {
+        let parameters = [("query", expression.to_owned()), ("time", seconds(at_ms))];
+        let data = self.api("api/v1/query", &parameters).await?;
+        let unexpected = || {
+            self.http
+                .failed(format!("the query {expression} has no plain answer"))
+        };
+        let result = data.get("result").and_then(Value::as_array);
+        let Some(first) = result.ok_or_else(unexpected)?.first() else {
+            return Ok(0.0);
+        };
+        let text = first.pointer("/value/1").and_then(Value::as_str);
+        let number = text.and_then(|text| text.parse::<f64>().ok());
+        number.filter(|n| n.is_finite()).ok_or_else(unexpected)
+    }
+
+    /// The span in which the server may hold samples, found by asking for the label names of
+    /// ever smaller ranges, which servers answer from their indexes: whole hours outwards.
+    pub(super) async fn query_extent(&self) -> Result<Option<TimeWindow>, SourceError> {
+        if !self.any_between(0, FAR_MS).await? {
+            return Ok(None);
+        }
+        let (mut low, mut high) = (0, FAR_MS / HOUR_MS);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.any_between(0, (middle + 1) * HOUR_MS - 1).await? {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        let start_ms = low * HOUR_MS;
+        let mut high = FAR_MS / HOUR_MS;
+        while low < high {
+            let middle = (low + high + 1) / 2;
+            if self.any_between(middle * HOUR_MS, FAR_MS).await? {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(Some(TimeWindow::new(start_ms, (low + 1) * HOUR_MS)))
+    }
+
+    async fn any_between(&self, from_ms: i64, to_ms: i64) -> Result<bool, SourceError> {
+        let parameters = [("start", seconds(from_ms)), ("end", seconds(to_ms))];
+        let data = self.api("api/v1/labels", &parameters).await?;
+        Ok(data.as_array().is_some_and(|names| !names.is_empty()))
+    }
+
+    /// The `data` of an answer of the HTTP API.
+    async fn api(&self, path: &str, parameters: &[(&str, String)]) -> Result<Value, SourceError> {
+        let url = self.http.endpoint(path, parameters);
+        let mut response = self.http.send(|| self.http.get(url.clone())).await?;
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| {
+            self.http
+                .failed(format!("the answer broke off: {}", chain(&error)))
+        })? {
+            body.extend_from_slice(&piece);
+            if body.len() > MAX_BODY_BYTES {
+                return Err(self.http.failed(format!("{path} answers more than 32 MiB")));
+            }
+        }
+        let answer: Value = serde_json::from_slice(&body).map_err(|e| {
+            self.http
+                .failed(format!("{path} answers no JSON ({e}){}", excerpt(&body)))
+        })?;
+        if answer.get("status").and_then(Value::as_str) != Some("success") {
+            let what = format!("{path} answers no success{}", excerpt(&body));
+            return Err(self.http.failed(what));
+        }
+        Ok(answer.get("data").cloned().unwrap_or(Value::Null))
+    }
+}
+
+/// Seconds since the epoch as the API takes them, exact to the millisecond.
+fn seconds(ms: i64) -> String {
+    let sign = if ms < 0 { "-" } else { "" };
+    let ms = ms.unsigned_abs();
+    format!("{sign}{}.{:03}", ms / 1000, ms % 1000)
+}
+
+fn promql(matcher: &Matcher) -> String {
+    let label = &matcher.label;
+    match &matcher.op {
+        MatchOp::Equal(value) => format!("{label}={}", quoted(value)),
+        MatchOp::NotEqual(value) => format!("{label}!={}", quoted(value)),
+        MatchOp::AnyOf(list) => format!("{label}=~{}", quoted(&regex(list))),
+        MatchOp::NoneOf(list) => format!("{label}!~{}", quoted(&regex(list))),
+    }
+}
+
+/// A PromQL string: Go's escapes, of which three are enough.
+fn quoted(text: &str) -> String {
+    let escaped = text
+        .replace('\\', r"\\")
+        .replace('"', "\\\"")
+        .replace('\n', r"\n");
+    format!("\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_cannot_leave_their_string() {
+        let matcher = Matcher::equal("job", "a\"} or {x=\"\\\n");
+        assert_eq!(promql(&matcher), r#"job="a\"} or {x=\"\\\n""#);
+        assert_eq!(
+            promql(&Matcher::prefix("job", "a.")),
+            r#"job=~"a\\.(?s:.*)""#
+        );
+        assert_eq!(seconds(1_500), "1.500");
+        assert_eq!(seconds(-1), "-0.001");
+    }
+}

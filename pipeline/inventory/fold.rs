@@ -1,0 +1,288 @@
+//! Owns the order of the fold: pods and nodes from evidence, then slices, holders, and workloads
+//! over all of them.
+
+use std::collections::BTreeMap;
+
+use crate::model::TimeWindow;
+
+use super::devices;
+use super::families;
+use super::holders;
+use super::input::{Catalogue, Inputs};
+use super::json;
+use super::metrics::Metrics;
+use super::nodes::{self, NodeLife};
+use super::objects::{Key, ObjectStore};
+use super::owners;
+use super::pods::{self, PodLife};
+use super::resources;
+use super::rows::{Inventory, NodeRow, PodRow, Row};
+use super::scalers;
+use super::slices::{self, NodeSlots};
+use super::timeline;
+use super::workloads::{Context, Portrait};
+
+/// Derives the inventory of one cluster for the window of the inputs.
+#[must_use]
+pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
+    let store = ObjectStore::new(&inputs.objects, &inputs.snapshots);
+    let metrics = Metrics::new(&inputs.series, inputs.series_interval_ms);
+    let nodes = nodes::fold(inputs, &store, &metrics, catalogue);
+    let mut pods = pods::fold(&store, &metrics, &inputs.gpu_pod_spans);
+    // What is still open lasts to the end of what is derived.
+    for pod in &mut pods {
+        pod.end_ms = pod
+            .end_ms
+            .min(inputs.window.end_ms.max(pod.created_ms.saturating_add(1)));
+    }
+    let interval_ms = inputs
+        .gpu_spans
+        .iter()
+        .map(|span| span.interval_ms)
+        .min()
+        .unwrap_or(metrics.interval_ms)
+        .max(1);
+    let uses = holders::uses(&nodes, &pods, &inputs.gpu_pod_spans, interval_ms);
+    let sharers = holders::sharers(&uses);
+    let none = BTreeMap::new();
+    let slots: BTreeMap<String, NodeSlots> = nodes
+        .iter()
+        .map(|node| {
+            let shared = sharers.get(&node.name).unwrap_or(&none);
+            (node.name.clone(), slices::fold(node, shared))
+        })
+        .collect();
+    let replicas = replicas(&pods);
+    let by_name: BTreeMap<&str, &NodeLife<'_>> = nodes
+        .iter()
+        .map(|node| (node.name.as_str(), node))
+        .collect();
+    let gpu_milli: Vec<i64> = pods.iter().map(|pod| gpu_milli(pod, &by_name)).collect();
+    let products: Vec<Option<String>> = pods
+        .iter()
+        .map(|pod| {
+            let node = by_name.get(pod.node.as_deref()?)?;
+            let at = pod.scheduled_ms?;
+            let inside = node
+                .segments
+                .iter()
+                .find(|(window, _)| at < window.end_ms)
+                .or(node.segments.last())?;
+            inside.1.product.clone()
+        })
+        .collect();
+    let scalers = scalers::fold(&store, &metrics, inputs.window);
+    let families = families::families(&store, &metrics, &pods);
+    let context = Context {
+        inputs,
+        store: &store,
+        metrics: &metrics,
+        catalogue,
+        pods: &pods,
+        scalers: &scalers,
+        gpu_milli: &gpu_milli,
+        replicas: &replicas,
+        products: &products,
+    };
+    let mut out = Inventory::default();
+    let mut tops: BTreeMap<Key, Key> = BTreeMap::new();
+    let mut portraits: BTreeMap<Key, Portrait> = BTreeMap::new();
+    for (top, family) in &families {
+        for member in family.members.iter().chain([top]) {
+            tops.insert(member.clone(), top.clone());
+        }
+        if let Some(described) = context.describe(top, family) {
+            out.workloads.extend(described.rows);
+            portraits.insert(top.clone(), described.portrait);
+        }
+    }
+    for (index, pod) in pods.iter().enumerate() {
+        let portrait = portraits.get(&pod.top()).cloned().unwrap_or_default();
+        pod_rows(
+            pod,
+            &portrait,
+            &replicas[index],
+            gpu_milli[index],
+            &mut out.pods,
+        );
+    }
+    for node in &nodes {
+        if let Some(slots) = slots.get(&node.name) {
+            node_rows(node, slots, &mut out.nodes);
+            out.slices.extend(slots.rows.iter().cloned());
+        }
+    }
+    out.gpu_holders = holders::fold(&slots, &pods, &uses, &replicas);
+    out.autoscalers = scalers::rows(&scalers, &tops);
+    clip(&mut out.nodes, inputs.window);
+    clip(&mut out.slices, inputs.window);
+    clip(&mut out.gpu_holders, inputs.window);
+    clip(&mut out.pods, inputs.window);
+    clip(&mut out.workloads, inputs.window);
+    clip(&mut out.autoscalers, inputs.window);
+    out.sort();
+    out
+}
+
+fn clip<R: Row>(rows: &mut Vec<R>, window: TimeWindow) {
+    *rows = rows
+        .iter()
+        .filter_map(|row| row.valid().intersect(&window).map(|part| row.during(part)))
+        .collect();
+}
+
+/// The serving replica of each pod: the leader of its group, else itself.
+fn replicas(pods: &[PodLife<'_>]) -> Vec<String> {
+    let mut heads: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for pod in pods {
+        if pod.labels.get("ray.io/node-type") == Some("head")
+            && let Some(cluster) = pod.labels.get("ray.io/cluster")
+        {
+            heads.insert((&pod.namespace, cluster), &pod.name);
+        }
+    }
+    pods.iter()
+        .map(|pod| {
+            if let Some(leader) = pod.chain.iter().find(|hop| hop.kind == "pod") {
+                return leader.name.clone();
+            }
+            if let (Some(set), Some(group)) = (
+                pod.labels.get("leaderworkerset.sigs.k8s.io/name"),
+                pod.labels.get("leaderworkerset.sigs.k8s.io/group-index"),
+            ) {
+                return format!("{set}-{group}");
+            }
+            if let Some(cluster) = pod.labels.get("ray.io/cluster") {
+                let head = heads.get(&(pod.namespace.as_str(), cluster));
+                return (*head.unwrap_or(&cluster)).to_owned();
+            }
+            pod.name.clone()
+        })
+        .collect()
+}
+
+/// Thousandths of physical GPUs that a pod asks for, as its node divides them.
+fn gpu_milli(pod: &PodLife<'_>, nodes: &BTreeMap<&str, &NodeLife<'_>>) -> i64 {
+    if let Some(fraction) = pod.requests.fraction_milli {
+        return fraction;
+    }
+    let facts = pod.node.as_deref().and_then(|name| {
+        let node = nodes.get(name)?;
+        let at = pod.scheduled_ms.unwrap_or(pod.created_ms);
+        let segment = node.segments.iter().find(|(window, _)| at < window.end_ms);
+        segment.or(node.segments.last()).map(|(_, facts)| facts)
+    });
+    let sharers = facts.map_or(1, |facts| facts.sharers.max(1));
+    let card = facts.and_then(|facts| devices::card_gb(facts.product.as_deref()));
+    let single = facts
+        .and_then(|facts| facts.product_label.as_deref())
+        .and_then(|label| label.split_once("-MIG-"))
+        .and_then(|(_, profile)| devices::mig_share(profile, card));
+    let mut sum = 0_i64;
+    for (resource, units) in &pod.requests.units {
+        let share = resources::mig_profile(resource)
+            .and_then(|profile| devices::mig_share(profile, card))
+            .or(single);
+        let one = match share {
+            Some(share) => share * 1000 / devices::MIG_WHOLE,
+            None => 1000 / sharers,
+        };
+        sum = sum.saturating_add(one.saturating_mul(*units));
+    }
+    sum
+}
+
+fn pod_rows(
+    pod: &PodLife<'_>,
+    portrait: &Portrait,
+    replica: &str,
+    gpu_milli: i64,
+    out: &mut Vec<PodRow>,
+) {
+    let top = pod.top();
+    let standby = portrait.standby
+        || pod
+            .body
+            .and_then(|body| json::text(body, &["metadata", "labels", "idleproof.dev/standby"]))
+            == Some("true");
+    let class = if portrait.class.is_empty() {
+        "unknown"
+    } else {
+        portrait.class
+    };
+    for (window, state, placed) in pod.states() {
+        out.push(PodRow {
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+            valid_from_ms: window.start_ms,
+            valid_to_ms: window.end_ms,
+            uid: pod.uid.clone(),
+            node: pod.node.clone().filter(|_| placed),
+            state: state.to_owned(),
+            workload_kind: top.kind.clone(),
+            workload_name: top.name.clone(),
+            replica: replica.to_owned(),
+            workload_class: class.to_owned(),
+            standby_declared: standby,
+            gpu_milli,
+            gpu_resource: pod.requests.names(),
+            cpu_request_milli: pod.requests.cpu_request_milli,
+            cpu_limit_milli: pod.requests.cpu_limit_milli,
+            model: portrait.model.clone(),
+            team: portrait.team.clone(),
+            owner_chain_json: owners::chain_json(&pod.chain),
+            known_from: pod.known_from.to_owned(),
+        });
+    }
+}
+
+fn node_rows(node: &NodeLife<'_>, slots: &NodeSlots, out: &mut Vec<NodeRow>) {
+    let cuts = slots
+        .lost
+        .iter()
+        .flat_map(|(window, _)| [window.start_ms, window.end_ms])
+        .collect();
+    for (segment, facts) in &node.segments {
+        let parts = timeline::constant(*segment, &cuts, |ms| {
+            slots
+                .lost
+                .iter()
+                .find(|(window, _)| window.contains(ms))
+                .map_or(0, |(_, lost)| *lost)
+        });
+        for (window, gpus_lost) in parts {
+            let row = NodeRow {
+                node: node.name.clone(),
+                valid_from_ms: window.start_ms,
+                valid_to_ms: window.end_ms,
+                uid: facts.uid.clone(),
+                provider: facts.provider.clone(),
+                region: facts.region.clone(),
+                zone: facts.zone.clone(),
+                instance_type: facts.instance_type.clone(),
+                capacity_type: facts.capacity_type.clone(),
+                provider_id: facts.provider_id.clone(),
+                gpu_product: facts.product.clone(),
+                gpu_product_label: facts.product_label.clone(),
+                gpu_count: node.gpu_count,
+                gpu_count_basis: node.count_basis.to_owned(),
+                sharing: facts.sharing.to_owned(),
+                ready: facts.ready,
+                repair: facts.repair,
+                cordoned: facts.cordoned,
+                gpus_lost,
+                vcpus: facts.vcpus,
+                known_from: node.known_from.clone(),
+            };
+            match out.last_mut() {
+                Some(last)
+                    if last.valid_to_ms == row.valid_from_ms
+                        && *last == row.during(last.valid()) =>
+                {
+                    last.valid_to_ms = row.valid_to_ms;
+                }
+                _ => out.push(row),
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Owns what the fold reads: plain structs that hold one cluster's raw evidence of one span of
+//! time. It knows no table and no SQL; `read` fills these, tests write them by hand.
+
+use std::collections::BTreeMap;
+
+use crate::model::TimeWindow;
+
+/// One version of one Kubernetes object, as a snapshot held it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectVersion {
+    pub api_version: String,
+    pub kind: String,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: String,
+    pub name: String,
+    pub uid: Option<String>,
+    pub json: String,
+    /// The first and the last snapshot that showed this version.
+    pub seen_from_ms: i64,
+    pub seen_to_ms: i64,
+}
+
+/// A snapshot listed this kind at this time, whether or not it found any object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotList {
+    pub ts_ms: i64,
+    /// The bare kind (`Pod`) or `kind.group` in lower case.
+    pub kind: String,
+}
+
+/// Consecutive samples of one value; a gap over 2.5 sampling intervals ends a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ValueRun {
+    pub first_ms: i64,
+    pub last_ms: i64,
+    pub value: f64,
+}
+
+/// One kube-state-metrics series as its value runs, in order of time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MetricSeries {
+    pub metric: String,
+    pub labels: BTreeMap<String, String>,
+    pub runs: Vec<ValueRun>,
+}
+
+impl MetricSeries {
+    /// A label, preferring what the exported object carries over what the scrape target adds.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels
+            .get(&format!("exported_{name}"))
+            .or_else(|| self.labels.get(name))
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The value that the samples at or around `ms` say, if the series was seen then.
+    #[must_use]
+    pub fn at(&self, ms: i64, hold_ms: i64) -> Option<f64> {
+        self.runs
+            .iter()
+            .take_while(|run| run.first_ms <= ms)
+            .last()
+            .filter(|run| ms <= run.last_ms.saturating_add(hold_ms))
+            .map(|run| run.value)
+    }
+}
+
+/// Which pod a GPU's telemetry named, and when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GpuPodSpan {
+    pub node: String,
+    pub gpu: String,
+    pub uuid: String,
+    pub mig_instance: Option<String>,
+    pub namespace: String,
+    pub pod: String,
+    pub first_ms: i64,
+    pub last_ms: i64,
+}
+
+/// A stretch without holes in which one GPU, or one MIG instance, was reported.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GpuSpan {
+    pub node: String,
+    pub gpu: String,
+    /// The physical GPU, also for a MIG instance.
+    pub uuid: String,
+    pub mig_instance: Option<String>,
+    pub mig_profile: Option<String>,
+    pub model_name: Option<String>,
+    /// The scrape target: devices of one exporter are missed only beside their siblings.
+    pub target: String,
+    pub first_ms: i64,
+    pub last_ms: i64,
+    pub interval_ms: i64,
+}
+
+/// How many replicas the user's policy wants at least; empty fields match anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FloorRule {
+    pub namespace: Option<String>,
+    pub kind: Option<String>,
+    pub name: Option<String>,
+    pub min_replicas: i64,
+}
+
+/// Everything that the fold reads about one cluster.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    pub cluster: String,
+    pub provider: Option<String>,
+    pub region: Option<String>,
+    /// Rows are made for this window only; evidence may reach beyond it on both sides.
+    pub window: TimeWindow,
+    pub objects: Vec<ObjectVersion>,
+    pub snapshots: Vec<SnapshotList>,
+    pub series: Vec<MetricSeries>,
+    /// The sampling interval of the kube-state-metrics target.
+    pub series_interval_ms: i64,
+    pub gpu_pod_spans: Vec<GpuPodSpan>,
+    pub gpu_spans: Vec<GpuSpan>,
+    /// `(namespace, pod)` → the `model_name` that the engine's own telemetry says.
+    pub pod_models: BTreeMap<(String, String), String>,
+    pub floors: Vec<FloorRule>,
+}
+
+impl Inputs {
+    /// No evidence at all.
+    #[must_use]
+    pub fn empty(cluster: &str, window: TimeWindow) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            provider: None,
+            region: None,
+            window,
+            objects: Vec::new(),
+            snapshots: Vec::new(),
+            series: Vec::new(),
+            series_interval_ms: 60_000,
+            gpu_pod_spans: Vec::new(),
+            gpu_spans: Vec::new(),
+            pod_models: BTreeMap::new(),
+            floors: Vec::new(),
+        }
+    }
+}
+
+/// A model that the catalogue knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownModel {
+    pub id: String,
+    pub params_b: f64,
+}
+
+/// What an instance type holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownInstance {
+    pub gpu_count: i64,
+    pub gpu_product: String,
+}
+
+/// The look-ups that the fold needs, so that tests need no embedded tables.
+pub trait Catalogue {
+    fn model(&self, name: &str) -> Option<KnownModel>;
+    /// The product key of a GFD label or a DCGM model name, with or without sharing suffixes.
+    fn product(&self, label: &str) -> Option<String>;
+    fn instance(&self, provider: &str, instance_type: &str) -> Option<KnownInstance>;
+}

@@ -1,0 +1,200 @@
+//! Owns what a pod asks for: accelerator units by resource name, and CPU. It does not know what
+//! a unit is worth on a shared node.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::input::MetricSeries;
+use super::json;
+
+/// More units of one resource than any machine has are a lie.
+const MAX_UNITS: i64 = 4096;
+
+/// What one pod asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Requests {
+    /// Units by resource name as Kubernetes spells it.
+    pub units: BTreeMap<String, i64>,
+    pub cpu_request_milli: Option<i64>,
+    pub cpu_limit_milli: Option<i64>,
+    /// A fraction of one device, asked for by annotation.
+    pub fraction_milli: Option<i64>,
+}
+
+impl Requests {
+    /// Units of any accelerator, whatever a unit is worth.
+    pub(super) fn gpus(&self) -> i64 {
+        let units = self
+            .units
+            .values()
+            .fold(0_i64, |sum, units| sum.saturating_add(*units));
+        if units == 0 && self.fraction_milli.is_some() {
+            1
+        } else {
+            units
+        }
+    }
+
+    /// The resource names, for the record.
+    pub(super) fn names(&self) -> Option<String> {
+        let names: Vec<&str> = self.units.keys().map(String::as_str).collect();
+        if names.is_empty() {
+            return self.fraction_milli.map(|_| "gpu-fraction".to_owned());
+        }
+        Some(names.join(","))
+    }
+}
+
+/// Whether a resource is an accelerator or a part of one.
+pub(super) fn is_gpu(resource: &str) -> bool {
+    matches!(
+        resource,
+        "nvidia.com/gpu" | "nvidia.com/gpu.shared" | "amd.com/gpu" | "habana.ai/gaudi"
+    ) || resource.starts_with("nvidia.com/mig-")
+}
+
+/// The MIG profile of `nvidia.com/mig-<profile>`.
+pub(super) fn mig_profile(resource: &str) -> Option<&str> {
+    resource
+        .strip_prefix("nvidia.com/mig-")
+        .map(|profile| profile.strip_suffix(".shared").unwrap_or(profile))
+}
+
+/// What a pod's specification asks for.
+pub(super) fn requests(pod_spec: &Value) -> Requests {
+    let mut out = Requests::default();
+    let sidecars = json::items(pod_spec, &["initContainers"])
+        .iter()
+        .filter(|container| json::text(container, &["restartPolicy"]) == Some("Always"));
+    let main = json::get(pod_spec, &["mainContainer"]);
+    let model = json::get(pod_spec, &["model"]);
+    for container in json::items(pod_spec, &["containers"])
+        .iter()
+        .chain(sidecars)
+        .chain([main, model].into_iter().filter(|value| value.is_object()))
+    {
+        let mut units: BTreeMap<&str, i64> = BTreeMap::new();
+        // Extended resources have equal requests and limits; manifests often write one of them.
+        for list in ["requests", "limits"] {
+            if let Some(map) = json::get(container, &["resources", list]).as_object() {
+                for (resource, quantity) in map {
+                    if is_gpu(resource)
+                        && let Some(milli) = json::quantity_milli(quantity)
+                    {
+                        units.insert(resource.as_str(), (milli / 1000).clamp(0, MAX_UNITS));
+                    }
+                }
+            }
+        }
+        for (resource, count) in units.into_iter().filter(|(_, count)| *count > 0) {
+            let sum = out.units.entry(resource.to_owned()).or_default();
+            *sum = sum.saturating_add(count).min(MAX_UNITS);
+        }
+        add(
+            &mut out.cpu_request_milli,
+            json::get(container, &["resources", "requests", "cpu"]),
+        );
+        add(
+            &mut out.cpu_limit_milli,
+            json::get(container, &["resources", "limits", "cpu"]),
+        );
+    }
+    out
+}
+
+/// Accelerator units of one container-like object, which has `resources`.
+pub(super) fn container_units(container: &Value) -> i64 {
+    let wrapped =
+        serde_json::json!({"containers": [{"resources": json::get(container, &["resources"])}]});
+    requests(&wrapped).gpus()
+}
+
+fn add(sum: &mut Option<i64>, quantity: &Value) {
+    if let Some(milli) = json::quantity_milli(quantity) {
+        *sum = Some(sum.unwrap_or(0).saturating_add(milli));
+    }
+}
+
+/// The fraction that KAI and Run:ai pods ask for by annotation.
+pub(super) fn fraction_milli(pod: &Value) -> Option<i64> {
+    let fraction: f64 = json::text(pod, &["metadata", "annotations", "gpu-fraction"])?
+        .parse()
+        .ok()?;
+    (fraction > 0.0 && fraction <= 1.0).then(|| (fraction * 1000.0).round() as i64)
+}
+
+/// What kube-state-metrics says that a pod asks for.
+pub(super) fn from_series(requests: &[&MetricSeries], limits: &[&MetricSeries]) -> Requests {
+    let mut out = Requests::default();
+    let mut units: BTreeMap<(String, String), i64> = BTreeMap::new();
+    let mut cpu = [BTreeMap::new(), BTreeMap::new()];
+    for (index, list) in [requests, limits].iter().enumerate() {
+        for series in *list {
+            let container = series.label("container").unwrap_or("").to_owned();
+            let Some(value) = series.runs.last().map(|run| run.value) else {
+                continue;
+            };
+            let Some(milli) = json::milli(value * 1000.0) else {
+                continue;
+            };
+            let resource = spelled(series.label("resource").unwrap_or(""));
+            if is_gpu(&resource) {
+                units.insert((resource, container), (milli / 1000).clamp(0, MAX_UNITS));
+            } else if resource == "cpu" {
+                cpu[index].insert(container, milli);
+            }
+        }
+    }
+    for ((resource, _), count) in units.into_iter().filter(|(_, count)| *count > 0) {
+        let sum = out.units.entry(resource).or_default();
+        *sum = sum.saturating_add(count).min(MAX_UNITS);
+    }
+    let total = |map: &BTreeMap<String, i64>| {
+        (!map.is_empty()).then(|| map.values().fold(0_i64, |a, b| a.saturating_add(*b)))
+    };
+    out.cpu_request_milli = total(&cpu[0]);
+    out.cpu_limit_milli = total(&cpu[1]);
+    out
+}
+
+/// A resource name as Kubernetes spells it, from kube-state-metrics' spelling.
+pub(super) fn spelled(resource: &str) -> String {
+    if let Some(profile) = resource.strip_prefix("nvidia_com_mig_") {
+        return format!("nvidia.com/mig-{}", profile.replacen('_', ".", 1));
+    }
+    match resource {
+        "nvidia_com_gpu" => "nvidia.com/gpu".to_owned(),
+        "nvidia_com_gpu_shared" => "nvidia.com/gpu.shared".to_owned(),
+        "amd_com_gpu" => "amd.com/gpu".to_owned(),
+        "habana_ai_gaudi" => "habana.ai/gaudi".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn limits_alone_are_a_request_and_units_add_over_containers() {
+        let spec = json!({"containers": [
+            {"resources": {"limits": {"nvidia.com/gpu": "2", "cpu": "1500m"}}},
+            {"resources": {"requests": {"nvidia.com/gpu": 1, "cpu": 2}, "limits": {"nvidia.com/gpu": 1}}},
+            {"resources": "none"}, 7,
+        ]});
+        let read = requests(&spec);
+        assert_eq!(read.gpus(), 3);
+        assert_eq!(
+            (read.cpu_request_milli, read.cpu_limit_milli),
+            (Some(2000), Some(1500))
+        );
+    }
+
+    #[test]
+    fn names_of_kube_state_metrics_are_kubernetes_names() {
+        assert_eq!(spelled("nvidia_com_mig_1g_10gb"), "nvidia.com/mig-1g.10gb");
+        assert_eq!(mig_profile("nvidia.com/mig-1g.10gb"), Some("1g.10gb"));
+    }
+}

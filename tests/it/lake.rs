@@ -1,0 +1,222 @@
+//! The lake as other engines see it: `DuckDB` and Python's deltalake read the rows that we read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests too, and a skipped peer is to be seen"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
+};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::Float64Type;
+use datafusion::common::ScalarValue;
+use idleproof::lake::schema::{ColumnType, TABLES, TableKind, TableSpec};
+use idleproof::lake::{
+    CommitInfo, FLEET_LEASE, Lake, LakeView, PartitionKey, PublicationDetails, read_only_sql,
+    source_lease,
+};
+use idleproof::model::TimeWindow;
+use idleproof::model::time::DAY_MS;
+use serde_json::Value;
+
+/// 2026-11-01T00:00:00Z.
+const DAY: i64 = 1_793_491_200_000;
+/// What a script exits with when a reader is not installed.
+const NOT_INSTALLED: i32 = 77;
+
+fn rows(spec: &TableSpec, count: i64, seed: i64) -> RecordBatch {
+    let columns = spec.columns.iter().map(|column| -> ArrayRef {
+        let n = (0..count).map(|row| seed * 1000 + row);
+        // Every third value of a column that may have NULLs is one.
+        let gap = |v: i64| !column.nullable || v % 3 != 0;
+        match column.column_type {
+            ColumnType::Text => Arc::new(
+                n.map(|v| gap(v).then(|| format!("{}/é-{v}", column.name)))
+                    .collect::<StringArray>(),
+            ),
+            ColumnType::Int | ColumnType::Date => {
+                Arc::new(n.map(|v| gap(v).then_some(v)).collect::<Int64Array>())
+            }
+            ColumnType::Float => Arc::new(
+                n.map(|v| gap(v).then_some(v as f64 / 128.0))
+                    .collect::<Float64Array>(),
+            ),
+            ColumnType::Bool => Arc::new(
+                n.map(|v| gap(v).then_some(v % 2 == 0))
+                    .collect::<BooleanArray>(),
+            ),
+            ColumnType::Timestamp => Arc::new(
+                TimestampMicrosecondArray::from_iter_values(n.map(|v| DAY * 1000 + v * 1_000_001))
+                    .with_timezone("UTC"),
+            ),
+            ColumnType::Usd => Arc::new(
+                n.map(|v| gap(v).then_some(i128::from(v) * 12_345))
+                    .collect::<Decimal128Array>()
+                    .with_precision_and_scale(38, 6)
+                    .unwrap(),
+            ),
+            ColumnType::FloatList => {
+                let lists = n.map(|v| gap(v).then(|| vec![Some(v as f64), Some(0.5)]));
+                let list = ListArray::from_iter_primitive::<Float64Type, _, _>(lists);
+                cast(&list, &column.column_type.arrow()).unwrap()
+            }
+        }
+    });
+    RecordBatch::try_new(spec.file_schema(), columns.collect()).unwrap()
+}
+
+/// Fills every table twice over, so that the log holds removed files too.
+async fn fill(lake: &Lake) {
+    let now = || CommitInfo {
+        now_ms: DAY,
+        code_version: "test".to_owned(),
+        details: BTreeMap::new(),
+    };
+    let source = lake
+        .acquire_lease(&source_lease("prom a/b"), "test", DAY, Duration::ZERO)
+        .await
+        .unwrap();
+    let fleet = lake
+        .acquire_lease(FLEET_LEASE, "test", DAY, Duration::ZERO)
+        .await
+        .unwrap();
+    for seed in [1, 2] {
+        let mut staged = Vec::new();
+        for spec in TABLES {
+            let key = match spec.kind {
+                TableKind::Raw => {
+                    for day in 0..2 {
+                        let window = TimeWindow::day_of(DAY + day * DAY_MS);
+                        let batches = vec![rows(spec, 20, seed + day)];
+                        lake.replace_window(&source, spec.name, "prom a/b", window, batches, now())
+                            .await
+                            .unwrap();
+                    }
+                    continue;
+                }
+                TableKind::Derived => PartitionKey::new("2026-11-01", "prod a"),
+                TableKind::Run => PartitionKey::new("r1", "prod a"),
+            };
+            let batches = vec![rows(spec, 30, seed)];
+            staged.push(lake.stage(spec.name, &key, batches).await.unwrap());
+        }
+        let base = lake.publication(None).await.unwrap();
+        let details = PublicationDetails {
+            runs: BTreeMap::from([("prod a".to_owned(), "r1".to_owned())]),
+            digests: BTreeMap::new(),
+            window: TimeWindow::day_of(DAY),
+            code_version: "test".to_owned(),
+            now_ms: DAY,
+        };
+        let raw = lake.head().await.unwrap();
+        lake.publish(&fleet, base.as_ref(), &raw, staged, details)
+            .await
+            .unwrap();
+    }
+}
+
+/// Our own rows, spelt as the script spells them.
+async fn ours(lake: &Lake, spec: &TableSpec) -> Vec<String> {
+    let publication = lake.publication(None).await.unwrap().unwrap();
+    let session = lake
+        .read_session(&LakeView::published(&publication))
+        .await
+        .unwrap();
+    let no_params: Vec<ScalarValue> = Vec::new();
+    let sql = format!("SELECT * FROM {}", spec.name);
+    let batches = read_only_sql(&session, &sql, no_params)
+        .await
+        .unwrap()
+        .collect()
+        .await
+        .unwrap();
+    let mut lines = Vec::new();
+    for batch in &batches {
+        for row in 0..batch.num_rows() {
+            let mut line = BTreeMap::new();
+            for (index, field) in batch.schema().fields().iter().enumerate() {
+                let value = ScalarValue::try_from_array(batch.column(index), row).unwrap();
+                line.insert(field.name().clone(), spell(&value));
+            }
+            lines.push(line.into_iter().collect::<Value>());
+        }
+    }
+    let mut lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    lines.sort();
+    lines
+}
+
+fn spell(value: &ScalarValue) -> Value {
+    match value {
+        value if value.is_null() => Value::Null,
+        ScalarValue::Boolean(Some(flag)) => Value::from(*flag),
+        ScalarValue::TimestampMicrosecond(Some(us), _) => Value::from(*us),
+        ScalarValue::Float64(Some(float)) => Value::from(format!("{float:?}")),
+        ScalarValue::List(list) => {
+            let items = list.value(0);
+            (0..items.len())
+                .map(|i| spell(&ScalarValue::try_from_array(&items, i).unwrap()))
+                .collect()
+        }
+        other => Value::from(other.to_string()),
+    }
+}
+
+fn read_with_others(folder: &Path) -> Option<Value> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lake_readers.py");
+    let python = std::env::var("IDLEPROOF_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let tables = TABLES
+        .iter()
+        .map(|spec| folder.join("tables").join(spec.name));
+    let output = Command::new(python).arg(script).args(tables).output();
+    let skip = |reason: String| {
+        assert!(std::env::var_os("CI").is_none(), "{reason}");
+        println!("skipped: {reason}");
+        None
+    };
+    let output = match output {
+        Ok(output) => output,
+        Err(e) => return skip(format!("python3 does not start: {e}")),
+    };
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.code() == Some(NOT_INSTALLED) {
+        return skip(errors);
+    }
+    assert!(output.status.success(), "{errors}");
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duckdb_and_python_deltalake_read_what_we_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = Lake::open(folder.path().to_str().unwrap()).await.unwrap();
+    fill(&lake).await;
+    let Some(theirs) = read_with_others(folder.path()) else {
+        return;
+    };
+    for spec in TABLES {
+        let ours = ours(&lake, spec).await;
+        let expected = if spec.kind == TableKind::Raw { 40 } else { 30 };
+        assert_eq!(ours.len(), expected, "{}", spec.name);
+        for reader in ["duckdb", "deltalake"] {
+            let seen = &theirs[reader][spec.name]["sample"];
+            let mut seen: Vec<String> = seen
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|line| line.as_str().unwrap())
+                .map(|line| serde_json::from_str::<Value>(line).unwrap().to_string())
+                .collect();
+            seen.sort();
+            assert_eq!(seen, ours, "{reader} reads {} otherwise", spec.name);
+        }
+    }
+}
