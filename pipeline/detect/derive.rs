@@ -18,11 +18,13 @@ use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 
-use crate::lake::schema::{self, TableKind};
+use crate::detect::query::{self, Params, Query, QueryError, QuerySet};
+use crate::lake::schema::{TableKind, TableSpec};
 use crate::lake::{LakeError, conform, read_only_sql};
 use crate::model::TimeWindow;
 
-pub use chain::{Chain, Step};
+pub use chain::Chain;
+use chain::output;
 pub use digest::day_digest;
 
 /// The longest run threshold in use: what a day reads on both sides.
@@ -33,11 +35,15 @@ const LOOKBACK_MS: i64 = 30 * 60_000;
 /// Why a day could not be derived.
 #[derive(Debug, thiserror::Error)]
 pub enum DeriveError {
-    #[error("the query {file} has no usable front matter: {reason}; correct the file")]
-    FrontMatter { file: String, reason: String },
-    #[error("{query} of {cluster} {day} failed: {cause}; report it with the query's name")]
+    #[error("cannot derive {cluster} {day}: {cause}")]
     Query {
-        query: String,
+        cluster: String,
+        day: String,
+        cause: Box<QueryError>,
+    },
+    #[error("cannot derive {table} of {cluster} {day}: {cause}")]
+    Lake {
+        table: String,
         cluster: String,
         day: String,
         cause: Box<LakeError>,
@@ -73,10 +79,7 @@ impl DayRequest<'_> {
     /// The day with its margins, which is all that its numbers may depend on.
     #[must_use]
     pub const fn span(&self) -> TimeWindow {
-        TimeWindow::new(
-            self.day.start_ms - MARGIN_MS,
-            self.day.end_ms + MARGIN_MS,
-        )
+        TimeWindow::new(self.day.start_ms - MARGIN_MS, self.day.end_ms + MARGIN_MS)
     }
 
     /// How far the sources reach as far as the day can tell.
@@ -89,14 +92,13 @@ impl DayRequest<'_> {
         }
     }
 
-    fn params(&self) -> BTreeMap<&'static str, ScalarValue> {
-        BTreeMap::from([
-            ("cluster", ScalarValue::from(self.cluster)),
-            ("day_start_ms", ScalarValue::from(self.day.start_ms)),
-            ("day_end_ms", ScalarValue::from(self.day.end_ms)),
-            ("margin_ms", ScalarValue::from(MARGIN_MS)),
-            ("data_end_ms", ScalarValue::from(self.reach_ms())),
-        ])
+    fn params(&self) -> Params {
+        Params::default()
+            .with_text("cluster", self.cluster)
+            .with_int("day_start_ms", self.day.start_ms)
+            .with_int("day_end_ms", self.day.end_ms)
+            .with_int("margin_ms", MARGIN_MS)
+            .with_int("data_end_ms", self.reach_ms())
     }
 
     fn day_text(&self) -> String {
@@ -106,9 +108,17 @@ impl DayRequest<'_> {
         )
     }
 
-    fn query_error(&self, query: &str, cause: LakeError) -> DeriveError {
+    fn query_error(&self, cause: QueryError) -> DeriveError {
         DeriveError::Query {
-            query: query.to_owned(),
+            cluster: self.cluster.to_owned(),
+            day: self.day_text(),
+            cause: Box::new(cause),
+        }
+    }
+
+    fn lake_error(&self, table: &str, cause: LakeError) -> DeriveError {
+        DeriveError::Lake {
+            table: table.to_owned(),
             cluster: self.cluster.to_owned(),
             day: self.day_text(),
             cause: Box::new(cause),
@@ -137,15 +147,16 @@ pub struct Derived {
 /// `session` shows the run's pinned raw tables and the inventory that the run has staged.
 pub async fn derive_day(
     session: &SessionContext,
-    chain: &Chain,
+    queries: &QuerySet,
     request: &DayRequest<'_>,
     previous: Option<&str>,
 ) -> Result<Option<Derived>, DeriveError> {
-    let digest = day_digest(session, chain, request).await?;
+    let chain = Chain::new(queries);
+    let digest = day_digest(session, &chain, request).await?;
     if previous == Some(digest.as_str()) {
         return Ok(None);
     }
-    let context = day_session(session, chain, request).await?;
+    let context = day_session(session, &chain, request).await?;
     let mut tables = BTreeMap::new();
     for (place, step) in chain.steps().iter().enumerate() {
         let batches = run_step(&context, step, request).await?;
@@ -157,7 +168,7 @@ pub async fn derive_day(
                 .collect();
             tables.insert(
                 spec.name,
-                fitted.map_err(|e| request.query_error(&step.name, e))?,
+                fitted.map_err(|e| request.lake_error(spec.name, e))?,
             );
         }
         // Samples and spans are large: what no later step reads is let go at once.
@@ -170,52 +181,41 @@ pub async fn derive_day(
     Ok(Some(Derived { digest, tables }))
 }
 
-/// The derived table that a step fills, if it fills one.
-fn output(name: &str) -> Option<&'static schema::TableSpec> {
-    schema::table(name).filter(|spec| spec.kind == TableKind::Derived)
-}
-
 async fn run_step(
     context: &SessionContext,
-    step: &Step,
+    step: &Query,
     request: &DayRequest<'_>,
 ) -> Result<Vec<RecordBatch>, DeriveError> {
-    let error = |cause| request.query_error(&step.name, cause);
-    let frame = read_only_sql(context, &step.sql, step.bind(&request.params()))
+    let batches = query::run(context, step, &request.params())
         .await
-        .map_err(error)?;
-    let schema = Arc::new(frame.schema().as_arrow().clone());
-    let action = || format!("run {}", step.name);
-    let batches = frame
-        .collect()
-        .await
-        .map_err(|e| request.session_error(action(), e))?;
-    let table = MemTable::try_new(schema, vec![batches.clone()])
-        .map_err(|e| request.session_error(action(), e))?;
-    context
-        .register_table(step.name.as_str(), Arc::new(table))
-        .map_err(|e| request.session_error(action(), e))?;
+        .map_err(|e| request.query_error(e))?;
+    let error = |e| request.session_error(format!("keep {}", step.name), e);
+    if let Some(first) = batches.first() {
+        let table = MemTable::try_new(first.schema(), vec![batches.clone()]).map_err(error)?;
+        context
+            .register_table(step.name.as_str(), Arc::new(table))
+            .map_err(error)?;
+    }
     Ok(batches)
 }
 
 /// A session of the day's own: inputs cut to the cluster and the span, results beside them.
 async fn day_session(
     session: &SessionContext,
-    chain: &Chain,
+    chain: &Chain<'_>,
     request: &DayRequest<'_>,
 ) -> Result<SessionContext, DeriveError> {
-    let context = SessionContext::new_with_config_rt(session.copied_config(), session.runtime_env());
-    for name in chain.inputs() {
-        let Some(spec) = schema::table(name) else {
-            continue;
-        };
+    let context =
+        SessionContext::new_with_config_rt(session.copied_config(), session.runtime_env());
+    for spec in chain.inputs() {
+        let name = spec.name;
         let frame = read_only_sql(
             session,
             &format!("SELECT * FROM {name} WHERE {}", filter(spec)),
             bounds(request),
         )
         .await
-        .map_err(|e| request.query_error(name, e))?;
+        .map_err(|e| request.lake_error(name, e))?;
         let action = || format!("read {name}");
         // Raw tables stay scans, so that each step reads only the columns it names; the
         // inventory is small and read by many steps.
@@ -240,7 +240,7 @@ async fn day_session(
 }
 
 /// The rows of an input that a day may read. Dates prune whole partitions.
-fn filter(spec: &schema::TableSpec) -> &'static str {
+fn filter(spec: &TableSpec) -> &'static str {
     if spec.kind == TableKind::Raw {
         "cluster = $cluster AND date >= $from_date AND date <= $to_date \
          AND ts >= $from_ts AND ts < $to_ts"

@@ -11,7 +11,7 @@ use datafusion::common::ScalarValue;
 use datafusion::prelude::SessionContext;
 
 use crate::lake::read_only_sql;
-use crate::lake::schema::{self, TableKind};
+use crate::lake::schema::{TableKind, TableSpec};
 use crate::model::canonical::sha256_hex;
 
 use super::{Chain, DayRequest, DeriveError, LOOKBACK_MS, bounds, filter};
@@ -19,7 +19,7 @@ use super::{Chain, DayRequest, DeriveError, LOOKBACK_MS, bounds, filter};
 /// SHA-256 over everything that the day's rows depend on.
 pub async fn day_digest(
     session: &SessionContext,
-    chain: &Chain,
+    chain: &Chain<'_>,
     request: &DayRequest<'_>,
 ) -> Result<String, DeriveError> {
     let mut text = String::new();
@@ -33,13 +33,11 @@ pub async fn day_digest(
         request.catalogue_digest
     );
     for step in chain.steps() {
-        let _ = writeln!(text, "query {} {}", step.name, sha256_hex(step.text.as_bytes()));
+        let _ = writeln!(text, "query {} {}", step.name, step.sha256());
     }
     windows(session, request, &mut text).await?;
-    for name in chain.inputs() {
-        if let Some(spec) = schema::table(name).filter(|spec| spec.kind != TableKind::Raw) {
-            inventory(session, spec, request, &mut text).await?;
-        }
+    for spec in chain.inputs().filter(|spec| spec.kind != TableKind::Raw) {
+        inventory(session, spec, request, &mut text).await?;
     }
     Ok(sha256_hex(text.as_bytes()))
 }
@@ -67,7 +65,7 @@ async fn windows(
 /// Inventory rows as the day sees them: clipped to the span, in the order of their key.
 async fn inventory(
     session: &SessionContext,
-    spec: &'static schema::TableSpec,
+    spec: &TableSpec,
     request: &DayRequest<'_>,
     text: &mut String,
 ) -> Result<(), DeriveError> {
@@ -101,7 +99,7 @@ async fn hash_rows(
 ) -> Result<(), DeriveError> {
     let batches = read_only_sql(session, sql, params)
         .await
-        .map_err(|e| request.query_error(name, e))?
+        .map_err(|e| request.lake_error(name, e))?
         .collect()
         .await
         .map_err(|e| request.session_error(format!("read {name}"), e))?;
