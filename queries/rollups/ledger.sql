@@ -46,15 +46,18 @@ slice_layouts AS (
 ),
 slice_parts AS (
   SELECT node, slot, slice, hour_ms, SUM(ms) AS slice_ms,
-    SUM(CAST((ms * share_num - (ms * share_num) % share_den) / share_den AS BIGINT)) AS whole_ms,
-    SUM(CAST((((ms * share_num) % share_den) * 1000000000
-      - (((ms * share_num) % share_den) * 1000000000) % share_den) / share_den AS BIGINT)) AS rest
+    SUM(CAST(CAST(ms * share_num - (ms * share_num) % share_den AS DOUBLE)
+      / CAST(share_den AS DOUBLE) AS BIGINT)) AS whole_ms,
+    SUM(CAST(CAST(((ms * share_num) % share_den) * 1000000000
+      - (((ms * share_num) % share_den) * 1000000000) % share_den AS DOUBLE)
+      / CAST(share_den AS DOUBLE) AS BIGINT)) AS rest
   FROM slice_layouts
   GROUP BY node, slot, slice, hour_ms
 ),
 carried AS (
   SELECT node, slot, slice, hour_ms, slice_ms,
-    whole_ms + CAST((rest - rest % 1000000000) / 1000000000 AS BIGINT) AS whole_ms,
+    whole_ms + CAST(CAST(rest - rest % 1000000000 AS DOUBLE)
+      / CAST(1000000000 AS DOUBLE) AS BIGINT) AS whole_ms,
     rest % 1000000000 AS rest
   FROM slice_parts
 ),
@@ -76,7 +79,8 @@ parts AS (
 ),
 scaled AS (
   SELECT p.*, d.share_ms, d.slice_ms,
-    CAST((p.ms * d.share_ms - (p.ms * d.share_ms) % d.slice_ms) / d.slice_ms AS BIGINT) AS whole_ms,
+    CAST(CAST(p.ms * d.share_ms - (p.ms * d.share_ms) % d.slice_ms AS DOUBLE)
+      / CAST(d.slice_ms AS DOUBLE) AS BIGINT) AS whole_ms,
     (p.ms * d.share_ms) % d.slice_ms AS rest
   FROM parts AS p
   JOIN slice_dealt AS d

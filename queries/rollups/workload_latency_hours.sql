@@ -1,6 +1,6 @@
 /*---
 name: workload_latency_hours
-title: Observations of each latency and length histogram by the hour
+title: Observations up to each bound of each latency and length histogram, by the hour
 order: 240
 grain: [namespace, workload_kind, workload_name, hour_ms, histogram, le_micro]
 requires: [serving_samples, stg_pods, stg_pod_replicas]
@@ -62,8 +62,8 @@ births AS (
 paired AS (
   SELECT namespace, pod, container, target, engine, engine_index, model_name, histogram, le_micro,
     ts_ms, LAG(ts_ms) OVER w AS before_ms, n, LAG(n) OVER w AS before_n,
-    CAST((scrape_interval_ms * $cover_percent
-      - (scrape_interval_ms * $cover_percent) % 100) / 100 AS BIGINT) AS cover_ms
+    CAST(CAST(scrape_interval_ms * $cover_percent
+      - (scrape_interval_ms * $cover_percent) % 100 AS DOUBLE) / CAST(100 AS DOUBLE) AS BIGINT) AS cover_ms
   FROM buckets
   WINDOW w AS (
     PARTITION BY namespace, pod, container, target, engine, engine_index, model_name, histogram,
@@ -79,21 +79,12 @@ increased AS (
     AND b.born_ms > p.before_ms AND b.born_ms <= p.ts_ms
   WHERE p.before_ms IS NOT NULL AND p.ts_ms - p.before_ms <= p.cover_ms
     AND p.ts_ms >= $day_start_ms AND b.born_ms IS NULL
-),
--- Scrape by scrape the cumulative counts become counts of one bucket.
-own AS (
-  SELECT namespace, pod, histogram, le_micro, ts_ms - ts_ms % 3600000 AS hour_ms,
-    GREATEST(up_to_le - COALESCE(LAG(up_to_le) OVER (
-      PARTITION BY namespace, pod, container, target, engine, engine_index, model_name, histogram,
-        ts_ms
-      ORDER BY le_micro), 0), 0) AS observations
-  FROM increased
 )
 SELECT o.namespace, COALESCE(r.workload_kind, 'pod') AS workload_kind,
-  COALESCE(r.workload_name, o.pod) AS workload_name, o.hour_ms, o.histogram, o.le_micro,
-  CAST(SUM(o.observations) AS BIGINT) AS observations
-FROM own AS o
+  COALESCE(r.workload_name, o.pod) AS workload_name, o.ts_ms - o.ts_ms % 3600000 AS hour_ms, o.histogram, o.le_micro,
+  CAST(SUM(o.up_to_le) AS BIGINT) AS observations
+FROM increased AS o
 LEFT JOIN stg_pod_replicas AS r ON r.namespace = o.namespace AND r.pod = o.pod
 GROUP BY o.namespace, COALESCE(r.workload_kind, 'pod'), COALESCE(r.workload_name, o.pod),
-  o.hour_ms, o.histogram, o.le_micro
-ORDER BY o.namespace, workload_kind, workload_name, o.hour_ms, o.histogram, o.le_micro
+  o.ts_ms - o.ts_ms % 3600000, o.histogram, o.le_micro
+ORDER BY o.namespace, workload_kind, workload_name, hour_ms, o.histogram, o.le_micro

@@ -38,8 +38,8 @@ one AS (
 ),
 paired AS (
   SELECT namespace, pod, container, LAG(ts_ms) OVER w AS from_ms, ts_ms AS to_ms,
-    CAST((scrape_interval_ms * $cover_percent
-      - (scrape_interval_ms * $cover_percent) % 100) / 100 AS BIGINT) AS cover_ms,
+    CAST(CAST(scrape_interval_ms * $cover_percent
+      - (scrape_interval_ms * $cover_percent) % 100 AS DOUBLE) / CAST(100 AS DOUBLE) AS BIGINT) AS cover_ms,
     cpu, LAG(cpu) OVER w AS cpu_0, periods, LAG(periods) OVER w AS periods_0,
     throttled, LAG(throttled) OVER w AS throttled_0
   FROM one

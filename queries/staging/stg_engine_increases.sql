@@ -83,8 +83,8 @@ paired AS (
   SELECT namespace, pod, container, target, engine, engine_index, model_name,
     LAG(ts_ms) OVER w AS from_ms, ts_ms AS to_ms,
     LEAD(ts_ms) OVER w AS next_ms,
-    CAST((scrape_interval_ms * $cover_percent
-      - (scrape_interval_ms * $cover_percent) % 100) / 100 AS BIGINT) AS cover_ms,
+    CAST(CAST(scrape_interval_ms * $cover_percent
+      - (scrape_interval_ms * $cover_percent) % 100 AS DOUBLE) / CAST(100 AS DOUBLE) AS BIGINT) AS cover_ms,
     CAST(scrape_no AS BIGINT) - CAST(LAG(scrape_no) OVER w AS BIGINT) AS scrapes_apart,
     CASE WHEN LAG(incarnation) OVER w = incarnation THEN 1 ELSE 0 END AS same_process,
     requests, LAG(requests) OVER w AS requests_0,

@@ -67,8 +67,8 @@ judged AS (
 grouped AS (
   SELECT node, gpu, uuid, mig_instance, ts_ms, next_ms, activity_group, activity_ppm,
     above_median, in_median,
-    ts_ms + CAST((scrape_interval_ms * $cover_percent
-      - (scrape_interval_ms * $cover_percent) % 100) / 100 AS BIGINT) AS cover_to_ms,
+    ts_ms + CAST(CAST(scrape_interval_ms * $cover_percent
+      - (scrape_interval_ms * $cover_percent) % 100 AS DOUBLE) / CAST(100 AS DOUBLE) AS BIGINT) AS cover_to_ms,
     hardware_idle,
     COUNT(hardware_idle) OVER (
       PARTITION BY node, gpu, uuid, mig_instance ORDER BY ts_ms
