@@ -1,24 +1,22 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Date32Array, Int64Array, StringArray};
 use rust_decimal::Decimal;
 
 use super::*;
 use crate::detect::economics::placements::Verdict;
 use crate::detect::economics::prices::{NodeFacts, Rung};
-use crate::detect::findings::{run_rows, stored_usd};
-use crate::detect::{collect, replay, replay_all};
+use crate::detect::findings::stored_usd;
 use crate::exit::Exit;
 use crate::lake::columns::{int, text};
-use crate::lake::{SessionLimits, register_views, schema, session_config};
+use crate::lake::{SessionLimits, schema, session_config};
 use crate::model::time::{DAY_MS, HOUR_MS};
 
 const H100: &str = "aws|us-east-1|p5.4xlarge|H100-SXM-80|";
 const L40S: &str = "aws|us-east-1|g6e.xlarge|L40S-48|";
-const DAYS: i64 = 4;
+pub(super) const DAYS: i64 = 4;
 
-fn usd(text: &str) -> Decimal {
+pub(super) fn usd(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
@@ -67,7 +65,7 @@ fn placement(candidate_kind: &'static str, key: &str, replicas: i64) -> Placemen
     }
 }
 
-fn inputs() -> DetectInputs {
+pub(super) fn inputs() -> DetectInputs {
     DetectInputs {
         window: TimeWindow::new(0, DAYS * DAY_MS),
         run_id: "r1".to_owned(),
@@ -95,16 +93,16 @@ fn held(hour: i64) -> i64 {
     }
 }
 
-struct Slot {
-    hour: i64,
+pub(super) struct Slot {
+    pub(super) hour: i64,
     slot: i64,
-    class: &'static str,
-    ms: i64,
+    pub(super) class: &'static str,
+    pub(super) ms: i64,
     is_final: bool,
 }
 
 /// Six slots: one replica each while held, the rest unallocated; the last hour is not closed.
-fn slots() -> Vec<Slot> {
+pub(super) fn slots() -> Vec<Slot> {
     let mut slots = Vec::new();
     for hour in 0..DAYS * 24 + 1 {
         for slot in 0..6 {
@@ -131,7 +129,7 @@ fn slots() -> Vec<Slot> {
     slots
 }
 
-fn ledger() -> RecordBatch {
+pub(super) fn ledger() -> RecordBatch {
     let slots = slots();
     let words = |pick: &dyn Fn(&Slot) -> Option<&'static str>| -> ArrayRef {
         Arc::new(slots.iter().map(pick).collect::<StringArray>())
@@ -183,7 +181,7 @@ fn ledger() -> RecordBatch {
     RecordBatch::try_new(schema::table("ledger").unwrap().table_schema(), columns).unwrap()
 }
 
-fn session() -> SessionContext {
+pub(super) fn session() -> SessionContext {
     let session = SessionContext::new_with_config(session_config(SessionLimits::default()));
     register(&session, "ledger", vec![ledger()]).unwrap();
     session
@@ -233,7 +231,7 @@ fn detector(id: &str, order: i64, freed: &str, added: &str) -> Detector {
 
 /// Of six replicas 2.4 are surplus, of three 2, of one none: 36 hours a day; the
 /// lulls first, so that serving is left to move.
-fn worked_example() -> QuerySet {
+pub(super) fn worked_example() -> QuerySet {
     let excess =
         "CASE WHEN all_ms = 21600000 THEN 8640000 WHEN all_ms = 10800000 THEN 7200000 ELSE 0 END";
     let freed = format!(
@@ -362,176 +360,4 @@ async fn candidates_are_cheaper_than_today_and_ranked() {
     assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
     assert_eq!(int(&rows[0], "rank").unwrap().value(0), 1);
     assert_eq!(text(&rows[0], "candidate").unwrap().value(0), L40S);
-}
-
-#[tokio::test]
-async fn evidence_replays_to_the_same_bytes() {
-    let (session, queries) = (session(), worked_example());
-    let mut inputs = inputs();
-    inputs.params.insert(
-        "surplus-replicas".to_owned(),
-        Params::default().with_int("share", 2),
-    );
-    let detection = detect(&session, &queries, &inputs).await.unwrap();
-    let evidence = collect(&session, &queries, &inputs, &detection)
-        .await
-        .unwrap();
-    let again = collect(&session, &queries, &inputs, &detection)
-        .await
-        .unwrap();
-    assert_eq!(evidence.digest, again.digest);
-    let detection = detection.with_evidence(&evidence.digest);
-
-    let manifest = crate::detect::EvidenceManifest::from_bytes(
-        &evidence.blobs[&evidence.digest],
-        &evidence.digest,
-    )
-    .unwrap();
-    let days = manifest
-        .tables
-        .iter()
-        .filter(|table| table.table == "ledger")
-        .count();
-    assert_eq!(days as i64, DAYS);
-    let blobs = &evidence.blobs;
-    let fetch = |sha256: String| async move {
-        blobs
-            .get(&sha256)
-            .map(|bytes| Bytes::from(bytes.clone()))
-            .ok_or("it is not there")
-    };
-    for finding in &detection.findings {
-        let replayed = replay(&manifest, fetch, &finding.finding_id).await.unwrap();
-        assert_eq!(replayed, finding.canonical().unwrap());
-    }
-    assert_eq!(replay_all(&manifest, fetch).await.unwrap(), detection);
-    let error = replay(&manifest, fetch, "0000000000000000")
-        .await
-        .unwrap_err();
-    assert_eq!(error.exit(), Exit::Verification);
-
-    let victim = manifest.tables[0].sha256.clone();
-    let flipped = |sha256: String| {
-        let mut bytes = blobs[&sha256].clone();
-        if sha256 == victim {
-            bytes[20] ^= 1;
-        }
-        async move { Ok::<_, String>(Bytes::from(bytes)) }
-    };
-    let error = replay(&manifest, flipped, &detection.findings[0].finding_id)
-        .await
-        .unwrap_err();
-    assert_eq!(error.exit(), Exit::Verification);
-}
-
-#[tokio::test]
-async fn v_ledger_keeps_every_slots_sum_and_shows_the_net() {
-    let (session, inputs) = (session(), inputs());
-    let detection = detect(&session, &worked_example(), &inputs).await.unwrap();
-    let rows = run_rows(
-        &["a".to_owned(), "b".to_owned()],
-        &detection.findings,
-        &detection.claims,
-    )
-    .unwrap();
-    assert_eq!(rows["b"].findings.num_rows(), 0);
-    let prices = crate::detect::economics::rows::prices_batch(&inputs.prices).unwrap();
-    for (table, batch) in [
-        ("findings", &rows["a"].findings),
-        ("recommendations", &rows["a"].recommendations),
-        ("claims_netted", &rows["a"].claims_netted),
-        ("prices", &prices),
-    ] {
-        let spec = schema::table(table).unwrap();
-        assert_eq!(batch.schema(), spec.file_schema(), "{table}");
-        let word = |text: &'static str| -> ArrayRef {
-            Arc::new(StringArray::from(vec![text; batch.num_rows()]))
-        };
-        let mut columns = vec![word("r1"), word("a")];
-        columns.extend(batch.columns().iter().cloned());
-        let batch = RecordBatch::try_new(spec.table_schema(), columns).unwrap();
-        register(&session, table, vec![batch]).unwrap();
-    }
-    let sql = include_str!("../../../queries/views/v_ledger.sql");
-    register_views(&session, &[("v_ledger", sql)])
-        .await
-        .unwrap();
-    let batches = session
-        .sql("SELECT CAST(hour AS BIGINT) AS hour_ms, gpu_slot, class, ms, final, CAST(seconds * 1000 AS BIGINT) AS s_ms, CAST(effective_cost_usd AS TEXT) AS usd FROM v_ledger")
-        .await
-        .unwrap()
-        .collect()
-        .await
-        .unwrap();
-    let mut slots: BTreeMap<(i64, i64), i64> = BTreeMap::new();
-    let mut classes: BTreeMap<String, i64> = BTreeMap::new();
-    let mut avoidable = Decimal::ZERO;
-    for batch in &batches {
-        let (hours, slot) = (
-            int(batch, "hour_ms").unwrap(),
-            int(batch, "gpu_slot").unwrap(),
-        );
-        let (class, ms) = (text(batch, "class").unwrap(), int(batch, "ms").unwrap());
-        let (seconds, cost) = (int(batch, "s_ms").unwrap(), text(batch, "usd").unwrap());
-        for row in 0..batch.num_rows() {
-            assert!(ms.value(row) > 0);
-            assert_eq!(ms.value(row), seconds.value(row));
-            *slots
-                .entry((hours.value(row), slot.value(row)))
-                .or_default() += ms.value(row);
-            *classes.entry(class.value(row).to_owned()).or_default() += ms.value(row);
-            if ["surplus", "misplaced"].contains(&class.value(row)) {
-                avoidable += usd(cost.value(row));
-            }
-        }
-    }
-    assert_eq!(slots.len() as i64, (DAYS * 24 + 1) * 6);
-    assert!(slots.values().all(|ms| *ms == HOUR_MS), "{slots:?}");
-    assert_eq!(classes["surplus"], DAYS * 36 * HOUR_MS);
-    assert_eq!(
-        classes["surplus"] + classes["misplaced"] + classes["productive"],
-        DAYS * 86 * HOUR_MS
-    );
-    // The hour that is not closed was judged by nobody.
-    let open: i64 = slots_of_class(DAYS * 24, "serving");
-    assert_eq!(classes["serving"], open);
-    let net: Decimal = detection
-        .findings
-        .iter()
-        .filter_map(|finding| finding.net_window_usd)
-        .sum();
-    assert!((net - avoidable).abs() < usd("0.0001"), "{net} {avoidable}");
-}
-
-fn slots_of_class(hour: i64, class: &str) -> i64 {
-    slots()
-        .iter()
-        .filter(|slot| slot.hour == hour && slot.class == class)
-        .map(|slot| slot.ms)
-        .sum()
-}
-
-/// Rows in another order and in several batches are the same evidence.
-#[tokio::test]
-async fn evidence_does_not_depend_on_the_order_of_rows() {
-    let whole = ledger();
-    let half = whole.num_rows() / 2;
-    let (first, second) = (
-        whole.slice(0, half),
-        whole.slice(half, whole.num_rows() - half),
-    );
-    let queries = worked_example();
-    let mut digests = Vec::new();
-    for batches in [vec![whole.clone()], vec![second, first]] {
-        let session = session();
-        register(&session, "ledger", batches).unwrap();
-        let detection = detect(&session, &queries, &inputs()).await.unwrap();
-        digests.push(
-            collect(&session, &queries, &inputs(), &detection)
-                .await
-                .unwrap()
-                .digest,
-        );
-    }
-    assert_eq!(digests[0], digests[1]);
 }
