@@ -177,7 +177,7 @@ impl Finding {
         let title = if alarm {
             row.alarm_title(worth.as_ref(), &money)
         } else {
-            row.quiet_title()
+            row.quiet_title(withdrawn)
         };
         let reason = if withdrawn {
             format!(
@@ -242,7 +242,11 @@ impl Finding {
             realisable_monthly_usd: None,
             price_basis: worth.map_or_else(|| "none".to_owned(), |worth| worth.basis),
             confidence: row.confidence,
-            remedy: row.remedy_text,
+            remedy: if alarm {
+                row.remedy_text
+            } else {
+                String::new()
+            },
             recommendation,
             reason,
             evidence: row.evidence,
@@ -387,11 +391,14 @@ impl FoundRow {
         }
     }
 
-    fn quiet_title(&self) -> String {
+    /// `because` speaks for an alarm; what is none has its reason.
+    fn quiet_title(&self, withdrawn: bool) -> String {
+        let headline = &self.headline;
         match &self.because {
-            Some(because) => format!("{}: {because}", self.headline),
-            None if self.reason.is_empty() => self.headline.clone(),
-            None => format!("{}: {}", self.headline, self.reason),
+            _ if withdrawn => format!("{headline}: earlier findings leave no net saving"),
+            _ if !self.reason.is_empty() => format!("{headline}: {}", self.reason),
+            Some(because) => format!("{headline}: {because}"),
+            None => headline.clone(),
         }
     }
 }
@@ -411,7 +418,7 @@ fn dollars(usd: Decimal) -> String {
     let digits = whole.trunc().to_string();
     let mut out = String::from("$");
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

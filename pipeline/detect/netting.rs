@@ -194,10 +194,9 @@ impl PriceList {
         rung: &str,
         band_percent: i64,
     ) {
-        let known = prices.into_iter().zip(["effective", "contracted", "list"]);
+        let mut known = prices.into_iter().zip(["effective", "contracted", "list"]);
         let (usd, kind) = known
-            .filter_map(|(usd, kind)| usd.map(|usd| (Some(usd), kind)))
-            .next()
+            .find_map(|(usd, kind)| usd.map(|usd| (Some(usd), kind)))
             .unwrap_or((None, "unknown"));
         self.0.insert(
             key,

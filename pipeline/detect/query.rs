@@ -206,9 +206,9 @@ impl QuerySet {
         detectors.sort_by(|a, b| (a.order, &a.id).cmp(&(b.order, &b.id)));
         let mut ids: Vec<&str> = detectors.iter().map(|d| d.id.as_str()).collect();
         ids.sort_unstable();
-        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        if let Some([twice, _]) = ids.array_windows::<2>().find(|pair| pair[0] == pair[1]) {
             return Err(QueryError::Bad {
-                path: format!("detectors/{}.sql", twice[0]),
+                path: format!("detectors/{twice}.sql"),
                 why: "another detector has this id, and ids are never reused".to_owned(),
             });
         }

@@ -95,7 +95,7 @@ fn held(hour: i64) -> i64 {
 
 pub(super) struct Slot {
     pub(super) hour: i64,
-    slot: i64,
+    gpu: i64,
     pub(super) class: &'static str,
     pub(super) ms: i64,
     is_final: bool,
@@ -104,17 +104,17 @@ pub(super) struct Slot {
 /// Six slots: one replica each while held, the rest unallocated; the last hour is not closed.
 pub(super) fn slots() -> Vec<Slot> {
     let mut slots = Vec::new();
-    for hour in 0..DAYS * 24 + 1 {
+    for hour in 0..=DAYS * 24 {
         for slot in 0..6 {
             let is_final = hour < DAYS * 24;
             let mut add = |class, ms| {
                 slots.push(Slot {
                     hour,
-                    slot,
+                    gpu: slot,
                     class,
                     ms,
                     is_final,
-                })
+                });
             };
             if slot >= held(hour) {
                 add("unallocated", HOUR_MS);
@@ -161,7 +161,7 @@ pub(super) fn ledger() -> RecordBatch {
         Arc::new(days),
         words(&|_| Some("a")),
         words(&|_| Some("n1")),
-        numbers(&|slot| slot.slot),
+        numbers(&|slot| slot.gpu),
         words(&|_| Some("whole")),
         numbers(&|slot| slot.hour * HOUR_MS),
         holder("chat"),
