@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use crate::approve::ApproveError;
 use crate::config::ConfigError;
 use crate::detect::DetectError;
+use crate::detect::derive::DeriveError;
 use crate::exit::Exit;
 use crate::ingest::IngestError;
 use crate::inventory::ReadError;
+use crate::inventory::batches::BatchError;
 use crate::lake::LakeError;
 use crate::lake::columns::ColumnError;
 use crate::report::ReportError;
@@ -25,6 +27,10 @@ pub(super) enum CliError {
     Inventory(#[from] ReadError),
     #[error(transparent)]
     Detect(#[from] DetectError),
+    #[error(transparent)]
+    Derive(#[from] DeriveError),
+    #[error(transparent)]
+    Rows(#[from] BatchError),
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]
@@ -62,6 +68,9 @@ impl CliError {
             Self::Lake(error) => lake_exit(error),
             Self::Inventory(ReadError::Lake { source, .. }) => lake_exit(source),
             Self::Ingest(error) if error.is_unavailable() => Exit::Unavailable,
+            Self::Ingest(error) if error.lake().is_some() => {
+                error.lake().map_or(Exit::Unexpected, lake_exit)
+            }
             Self::Ingest(_) => Exit::Usage,
             Self::Approve(error) if error.is_rejection() => Exit::Verification,
             Self::Approve(_) | Self::File { .. } => Exit::Usage,
@@ -69,6 +78,8 @@ impl CliError {
             Self::Detect(error) => error.exit(),
             Self::Inventory(_)
             | Self::Column(_)
+            | Self::Derive(_)
+            | Self::Rows(_)
             | Self::Format(_)
             | Self::Stdout(_)
             | Self::Unexpected(_) => Exit::Unexpected,
@@ -77,13 +88,14 @@ impl CliError {
 }
 
 fn lake_exit(error: &LakeError) -> Exit {
-    if error.is_lease_held() {
-        Exit::LeaseHeld
-    } else if error.is_usage() {
-        Exit::Usage
-    } else if error.is_unavailable() {
-        Exit::Unavailable
-    } else {
-        Exit::Unexpected
+    match error {
+        LakeError::LeaseHeld { .. } => Exit::LeaseHeld,
+        LakeError::BadUrl { .. }
+        | LakeError::NotALake { .. }
+        | LakeError::NoSuchPublication { .. }
+        | LakeError::NoConditionalPut { .. }
+        | LakeError::UnknownFormat { .. }
+        | LakeError::Sql { .. } => Exit::Usage,
+        _ => Exit::Unavailable,
     }
 }

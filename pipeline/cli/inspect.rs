@@ -16,31 +16,36 @@ pub(super) async fn info(args: &ConfigArg) -> Result<Exit, CliError> {
     let lake = Lake::open_existing(&config.lake_url()).await?;
     let publication = lake.publication(None).await?;
     let pins = lake.head().await?;
-    let mut out = std::io::stdout().lock();
-    let mut line = |text: String| writeln!(out, "{text}").map_err(CliError::Stdout);
-    line(format!("lake: {}", lake.url()))?;
+    let mut lines = vec![format!("lake: {}", lake.url())];
     match &publication {
-        None => line("publication: none yet".to_owned())?,
+        None => lines.push("publication: none yet".to_owned()),
         Some(publication) => {
-            line(format!(
+            lines.push(format!(
                 "publication: {}, made {}, window {} to {}",
                 publication.number,
                 format_ms(publication.created_ms),
                 format_ms(publication.window_start_ms),
                 format_ms(publication.window_end_ms)
-            ))?;
+            ));
             for (cluster, run) in &publication.runs {
-                line(format!("  {cluster}: run {run}"))?;
+                lines.push(format!("  {cluster}: run {run}"));
             }
         }
     }
-    line(format!("{:<24} {:>8} {:>8} {:>12} {:>14}", "table", "version", "files", "rows", "bytes"))?;
+    lines.push(format!(
+        "{:<24} {:>8} {:>8} {:>12} {:>14}",
+        "table", "version", "files", "rows", "bytes"
+    ));
     for (table, version) in &pins.tables {
         let files = lake.files(table, *version).await?;
         let rows: u64 = files.iter().map(|file| file.rows).sum();
         let bytes: u64 = files.iter().map(|file| file.size_bytes).sum();
-        line(format!("{table:<24} {version:>8} {:>8} {rows:>12} {bytes:>14}", files.len()))?;
+        lines.push(format!(
+            "{table:<24} {version:>8} {:>8} {rows:>12} {bytes:>14}",
+            files.len()
+        ));
     }
+    writeln!(std::io::stdout().lock(), "{}", lines.join("\n")).map_err(CliError::Stdout)?;
     Ok(Exit::Done)
 }
 

@@ -20,8 +20,8 @@ pub(super) async fn sql(args: &SqlArgs) -> Result<Exit, CliError> {
         (None, None) => return Err(CliError::Usage("give a query or a file with one".to_owned())),
     };
     let query = query.trim();
-    let mut out = std::io::stdout().lock();
     if query == ".tables" {
+        let mut out = std::io::stdout().lock();
         for (name, sql) in data::views() {
             let about = sql.lines().next().unwrap_or("").trim_start_matches("--").trim();
             writeln!(out, "{name:<22} {about}").map_err(CliError::Stdout)?;
@@ -41,7 +41,6 @@ pub(super) async fn sql(args: &SqlArgs) -> Result<Exit, CliError> {
             format!("DESCRIBE {name}")
         }
     };
-    drop(out);
     let none: Vec<ScalarValue> = Vec::new();
     let rows = read_only_sql(&session, &statement, none).await?;
     let schema = rows.schema().as_arrow().clone();

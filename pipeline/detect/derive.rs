@@ -199,14 +199,55 @@ async fn run_step(
     Ok(batches)
 }
 
+/// Derives several days of a cluster at once, each on a task of its own; results in their order.
+///
+/// Planning is most of a small day's work and runs on one core, so the caller hands over as many
+/// days as it has cores.
+pub async fn derive_days(
+    session: &SessionContext,
+    queries: &Arc<QuerySet>,
+    common: &DayRequest<'_>,
+    days: Vec<(TimeWindow, Option<String>)>,
+) -> Result<Vec<Option<Derived>>, DeriveError> {
+    let tasks: Vec<_> = days
+        .into_iter()
+        .map(|(day, previous)| {
+            let (session, queries) = (session.clone(), Arc::clone(queries));
+            let cluster = common.cluster.to_owned();
+            let catalogue_digest = common.catalogue_digest.to_owned();
+            let data_end_ms = common.data_end_ms;
+            tokio::spawn(async move {
+                let request = DayRequest {
+                    cluster: &cluster,
+                    day,
+                    data_end_ms,
+                    catalogue_digest: &catalogue_digest,
+                };
+                derive_day(&session, &queries, &request, previous.as_deref()).await
+            })
+        })
+        .collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let joined = task.await.map_err(|e| {
+            common.session_error("finish a task", DataFusionError::External(Box::new(e)))
+        })?;
+        results.push(joined?);
+    }
+    Ok(results)
+}
+
 /// A session of the day's own: inputs cut to the cluster and the span, results beside them.
 async fn day_session(
     session: &SessionContext,
     chain: &Chain<'_>,
     request: &DayRequest<'_>,
 ) -> Result<SessionContext, DeriveError> {
-    let context =
-        SessionContext::new_with_config_rt(session.copied_config(), session.runtime_env());
+    let mut config = session.copied_config();
+    // The plans are deep and already lean: a second pass of all rules finds nothing and costs
+    // as much as the first.
+    config.options_mut().optimizer.max_passes = 1;
+    let context = SessionContext::new_with_config_rt(config, session.runtime_env());
     for spec in chain.inputs() {
         let name = spec.name;
         let frame = read_only_sql(

@@ -7,7 +7,7 @@
 mod front_matter;
 mod lint;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ParamValues;
@@ -29,9 +29,17 @@ pub enum QueryError {
     #[error("`{path}` cannot be used: {why}")]
     Bad { path: String, why: String },
     #[error("`{path}` takes no parameter `{name}`; it takes {known}")]
-    UnknownParam { path: String, name: String, known: String },
+    UnknownParam {
+        path: String,
+        name: String,
+        known: String,
+    },
     #[error("`{path}`, parameter `{name}`: {why}")]
-    BadParam { path: String, name: String, why: String },
+    BadParam {
+        path: String,
+        name: String,
+        why: String,
+    },
     #[error("`{path}` failed: {cause}")]
     Run { path: String, cause: String },
 }
@@ -43,13 +51,15 @@ pub struct Params(pub BTreeMap<String, ScalarValue>);
 impl Params {
     #[must_use]
     pub fn with_int(mut self, name: &str, value: i64) -> Self {
-        self.0.insert(name.to_owned(), ScalarValue::Int64(Some(value)));
+        self.0
+            .insert(name.to_owned(), ScalarValue::Int64(Some(value)));
         self
     }
 
     #[must_use]
     pub fn with_text(mut self, name: &str, value: &str) -> Self {
-        self.0.insert(name.to_owned(), ScalarValue::Utf8(Some(value.to_owned())));
+        self.0
+            .insert(name.to_owned(), ScalarValue::Utf8(Some(value.to_owned())));
         self
     }
 }
@@ -80,7 +90,10 @@ impl Query {
 
     /// Parses a statement that has no front matter of its own, under its detector's parameters.
     fn checked(path: &str, text: &str, sql: &str, head: QueryHead) -> Result<Self, QueryError> {
-        lint(sql).map_err(|why| QueryError::Bad { path: path.to_owned(), why })?;
+        lint(sql).map_err(|why| QueryError::Bad {
+            path: path.to_owned(),
+            why,
+        })?;
         Ok(Self {
             name: head.name,
             path: path.to_owned(),
@@ -143,6 +156,7 @@ pub struct Detector {
 #[derive(Debug, Clone)]
 pub struct QuerySet {
     derive: Vec<Query>,
+    window: Vec<Query>,
     detectors: Vec<Detector>,
 }
 
@@ -156,6 +170,10 @@ impl QuerySet {
             }
         }
         derive.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
+        let mut window = Vec::new();
+        for (path, text) in sql_files("window") {
+            window.push(Query::parse(&path, text)?);
+        }
         let files: BTreeMap<String, &str> = sql_files("detectors").into_iter().collect();
         let mut detectors = Vec::new();
         for (path, text) in &files {
@@ -164,17 +182,27 @@ impl QuerySet {
                 detectors.push(Detector::parse(path, text, files.get(&claims).copied())?);
             }
         }
-        Self::checked(derive, detectors)
+        Self::checked(derive, window, detectors)
+    }
+
+    /// Detectors alone, as a replay reads them from evidence.
+    pub fn of_detectors(detectors: Vec<Detector>) -> Result<Self, QueryError> {
+        Self::checked(Vec::new(), Vec::new(), detectors)
     }
 
     /// Adds a user's detectors, under the same contract.
     pub fn with_detectors(self, more: Vec<Detector>) -> Result<Self, QueryError> {
         let mut detectors = self.detectors;
         detectors.extend(more);
-        Self::checked(self.derive, detectors)
+        Self::checked(self.derive, self.window, detectors)
     }
 
-    fn checked(derive: Vec<Query>, mut detectors: Vec<Detector>) -> Result<Self, QueryError> {
+    fn checked(
+        derive: Vec<Query>,
+        mut window: Vec<Query>,
+        mut detectors: Vec<Detector>,
+    ) -> Result<Self, QueryError> {
+        window.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
         detectors.sort_by(|a, b| (a.order, &a.id).cmp(&(b.order, &b.id)));
         let mut ids: Vec<&str> = detectors.iter().map(|d| d.id.as_str()).collect();
         ids.sort_unstable();
@@ -184,20 +212,32 @@ impl QuerySet {
                 why: "another detector has this id, and ids are never reused".to_owned(),
             });
         }
-        Ok(Self { derive, detectors })
+        Ok(Self {
+            derive,
+            window,
+            detectors,
+        })
     }
 
-    /// Staging and rollups, in the order in which they run. `demand` and others that read a whole
-    /// window rather than a day are among them, and found by [`Self::query`].
+    /// Staging and rollups, in the order in which they run.
     #[must_use]
     pub fn derive(&self) -> &[Query] {
         &self.derive
     }
 
-    /// A staging or rollup query by name.
+    /// Queries that read a whole window rather than a day, in the order in which they run.
+    #[must_use]
+    pub fn window(&self) -> &[Query] {
+        &self.window
+    }
+
+    /// A staging, rollup or window query by name.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<&Query> {
-        self.derive.iter().find(|query| query.name == name)
+        self.derive
+            .iter()
+            .chain(&self.window)
+            .find(|query| query.name == name)
     }
 
     /// Detectors in their declared total order.
@@ -210,15 +250,27 @@ impl QuerySet {
 impl Detector {
     /// Parses `<id>.sql` and, where it claims, `<id>.claims.sql`.
     pub fn parse(path: &str, text: &str, claims: Option<&str>) -> Result<Self, QueryError> {
-        let bad = |why: String| QueryError::Bad { path: path.to_owned(), why };
+        let bad = |why: String| QueryError::Bad {
+            path: path.to_owned(),
+            why,
+        };
         let (head, sql) = front_matter::split(path, text)?;
         let head: DetectorHead = front_matter::parse(path, head)?;
-        let stem = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".sql");
+        let stem = path
+            .rsplit('/')
+            .next()
+            .unwrap_or(path)
+            .trim_end_matches(".sql");
         if head.id != stem {
-            return Err(bad(format!("its id is `{}`, its file is `{stem}.sql`", head.id)));
+            return Err(bad(format!(
+                "its id is `{}`, its file is `{stem}.sql`",
+                head.id
+            )));
         }
         if head.claims.is_empty() == claims.is_some() {
-            return Err(bad("it must have claims and a `.claims.sql`, or neither".to_owned()));
+            return Err(bad(
+                "it must have claims and a `.claims.sql`, or neither".to_owned()
+            ));
         }
         let query = |path: &str, text: &str, sql: &str, name: String| {
             Query::checked(
@@ -270,9 +322,7 @@ fn sql_files(folder: &str) -> Vec<(String, &'static str)> {
         .map(|dir| {
             dir.files()
                 .filter(|file| file.path().extension().is_some_and(|e| e == "sql"))
-                .filter_map(|file| {
-                    Some((file.path().to_str()?.to_owned(), file.contents_utf8()?))
-                })
+                .filter_map(|file| Some((file.path().to_str()?.to_owned(), file.contents_utf8()?)))
                 .collect()
         })
         .unwrap_or_default();
@@ -296,7 +346,11 @@ pub async fn run(
         .with_allow_statements(false);
     let bound = query.bind(params)?;
     let values = ParamValues::Map(
-        bound.0.into_iter().map(|(name, value)| (name, ScalarAndMetadata::from(value))).collect(),
+        bound
+            .0
+            .into_iter()
+            .map(|(name, value)| (name, ScalarAndMetadata::from(value)))
+            .collect(),
     );
     let frame = context
         .sql_with_options(&query.sql, options)
@@ -309,6 +363,24 @@ pub async fn run(
         batches.push(RecordBatch::new_empty(schema.into()));
     }
     Ok(batches)
+}
+
+/// The tables that a query names: those of its own common table expressions are not among them.
+pub fn tables(context: &SessionContext, query: &Query) -> Result<BTreeSet<String>, QueryError> {
+    let failed = |cause: datafusion::error::DataFusionError| QueryError::Run {
+        path: query.path.clone(),
+        cause: cause.strip_backtrace(),
+    };
+    let state = context.state();
+    let dialect = state.config().options().sql_parser.dialect;
+    let statement = state
+        .sql_to_statement(&query.sql, &dialect)
+        .map_err(failed)?;
+    let references = state.resolve_table_references(&statement).map_err(failed)?;
+    Ok(references
+        .iter()
+        .map(|reference| reference.table().to_owned())
+        .collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Owns the reading of `aliases.toml`: which metric means which column of which raw table, and the
 //! selectors that a source is asked for. Does not see samples. Called by `pivot` and `driver`.
 
+mod labels;
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
@@ -8,6 +10,8 @@ use serde::Deserialize;
 use super::prometheus::{Matcher, Pattern};
 use crate::lake::schema;
 use crate::model::canonical::sha256_hex;
+
+pub use labels::{ContainerLabels, GpuLabels, HolderLabels, ScalerLabels, ServingLabels};
 
 const BUILTIN: &str = include_str!("aliases.toml");
 
@@ -41,58 +45,6 @@ struct RawLabels {
     serving_samples: ServingLabels,
     container_samples: ContainerLabels,
     scaler_samples: ScalerLabels,
-}
-
-/// Labels of GPU exporters, best first.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GpuLabels {
-    pub gpu: Vec<String>,
-    pub uuid: Vec<String>,
-    pub mig_instance: Vec<String>,
-    pub mig_profile: Vec<String>,
-    pub model_name: Vec<String>,
-    pub node: Vec<String>,
-    pub node_fallback: Vec<String>,
-    pub exporter_pods: Vec<String>,
-    pub holders: Vec<HolderLabels>,
-}
-
-/// Labels that together name the container which holds a GPU.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HolderLabels {
-    pub pod: String,
-    pub namespace: String,
-    pub container: String,
-}
-
-/// Labels of inference engines, best first.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServingLabels {
-    pub namespace: Vec<String>,
-    pub pod: Vec<String>,
-    pub container: Vec<String>,
-    pub engine_index: Vec<String>,
-    pub model_name: Vec<String>,
-}
-
-/// Labels of cAdvisor, best first.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ContainerLabels {
-    pub namespace: Vec<String>,
-    pub pod: Vec<String>,
-    pub container: Vec<String>,
-    pub node: Vec<String>,
-}
-
-/// Labels of autoscalers, best first; the name's label is the exporter's.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScalerLabels {
-    pub namespace: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -75,19 +75,16 @@ impl RawSink for LakeSink<'_> {
             .lake
             .read_session(&LakeView::pinned(self.lake.head().await?))
             .await?;
-        let sql = "SELECT \
-                CAST(round(extract(epoch FROM window_start) * 1000) AS BIGINT), \
-                CAST(round(extract(epoch FROM window_end) * 1000) AS BIGINT), \
-                samples, content_digest \
-            FROM ingest_windows \
-            WHERE source = $source AND date >= CAST($from AS DATE) AND date <= CAST($to AS DATE) \
-            ORDER BY window_start";
+        let sql = include_str!("../../queries/ingest/stored_windows.sql");
         let text = |value: String| ScalarValue::Utf8(Some(value));
         let params = vec![
             ("source", text(source.to_owned())),
-            ("from", text(crate::model::time::date_of(span.start_ms))),
             (
-                "to",
+                "from_date",
+                text(crate::model::time::date_of(span.start_ms)),
+            ),
+            (
+                "to_date",
                 text(crate::model::time::date_of(
                     span.end_ms.max(span.start_ms + 1) - 1,
                 )),

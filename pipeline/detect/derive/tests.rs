@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::Int64Type;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 
-use super::{DayRequest, Derived, derive_day};
+use super::{DayRequest, Derived, derive_day, derive_days};
 use crate::detect::query::QuerySet;
 use crate::lake::schema::TABLES;
 use crate::model::TimeWindow;
@@ -167,4 +167,28 @@ async fn a_day_is_rebuilt_only_when_its_content_changes() {
         assert!(derive(&changed, end, Some(&digest)).await.is_some());
     }
     assert!(derive(&given, end - HOUR, Some(&digest)).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_derived_together_are_the_days_derived_alone() {
+    let slices = slices(DAY + 24 * HOUR);
+    let session = session(&[("slices", &slices)]).await;
+    let queries = Arc::new(QuerySet::embedded().unwrap());
+    let common = request(DAY + 30 * HOUR);
+    let first = derive_day(&session, &queries, &common, None)
+        .await
+        .unwrap()
+        .unwrap();
+    let next = TimeWindow::new(DAY + 24 * HOUR, DAY + 48 * HOUR);
+    let days = vec![
+        (common.day, None),
+        (next, None),
+        (common.day, Some(first.digest.clone())),
+    ];
+    let together = derive_days(&session, &queries, &common, days)
+        .await
+        .unwrap();
+    assert_eq!(together[0].as_ref().unwrap().tables, first.tables);
+    assert!(sum_ms(together[1].as_ref().unwrap()).is_empty());
+    assert!(together[2].is_none());
 }

@@ -77,11 +77,7 @@ pub struct Param {
 }
 
 impl Param {
-    pub(super) fn default_value(
-        &self,
-        path: &str,
-        name: &str,
-    ) -> Result<ScalarValue, QueryError> {
+    pub(super) fn default_value(&self, path: &str, name: &str) -> Result<ScalarValue, QueryError> {
         let value = match (self.param_type, &self.default) {
             (ParamType::Int, Value::Number(number)) => {
                 number.as_i64().map(|n| ScalarValue::Int64(Some(n)))
@@ -107,7 +103,11 @@ impl Param {
                 | (ParamType::Float, ScalarValue::Float64(Some(_)))
                 | (ParamType::Text, ScalarValue::Utf8(Some(_)))
         );
-        if fits { Ok(()) } else { Err(self.misfit(path, name, &value.to_string())) }
+        if fits {
+            Ok(())
+        } else {
+            Err(self.misfit(path, name, &value.to_string()))
+        }
     }
 
     fn misfit(&self, path: &str, name: &str, value: &str) -> QueryError {
@@ -124,15 +124,19 @@ const CLOSE: &str = "---*/";
 
 /// Front matter and statement of a file that must have both.
 pub(super) fn split<'a>(path: &str, text: &'a str) -> Result<(&'a str, &'a str), QueryError> {
-    text.strip_prefix(OPEN).and_then(|rest| rest.split_once(CLOSE)).ok_or_else(|| QueryError::Bad {
-        path: path.to_owned(),
-        why: format!("it does not begin with front matter between `{OPEN}` and `{CLOSE}`"),
-    })
+    text.strip_prefix(OPEN)
+        .and_then(|rest| rest.split_once(CLOSE))
+        .ok_or_else(|| QueryError::Bad {
+            path: path.to_owned(),
+            why: format!("it does not begin with front matter between `{OPEN}` and `{CLOSE}`"),
+        })
 }
 
 /// The statement of a file that may have front matter.
 pub(super) fn body(text: &str) -> &str {
-    text.strip_prefix(OPEN).and_then(|rest| rest.split_once(CLOSE)).map_or(text, |(_, sql)| sql)
+    text.strip_prefix(OPEN)
+        .and_then(|rest| rest.split_once(CLOSE))
+        .map_or(text, |(_, sql)| sql)
 }
 
 pub(super) fn parse<T: DeserializeOwned>(path: &str, head: &str) -> Result<T, QueryError> {

@@ -24,8 +24,9 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("::", "use CAST"),
 ];
 
-const STATEMENTS: &[&str] =
-    &["insert", "update", "delete", "create", "drop", "copy", "set", "alter", "attach", "pragma"];
+const STATEMENTS: &[&str] = &[
+    "insert", "update", "delete", "create", "drop", "copy", "set", "alter", "attach", "pragma",
+];
 
 /// Refuses a statement outside of the subset, saying what to write instead.
 pub fn lint(sql: &str) -> Result<(), String> {

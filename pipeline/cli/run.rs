@@ -1,0 +1,134 @@
+//! Owns `run`: the nightly job, from sources to a signed manifest.
+//!
+//! Order: ingest (each source under its lease), then under the fleet's lease pin, fold, derive,
+//! price, detect, keep evidence, publish; then render and sign. Whatever kills it before
+//! publication leaves every reader where it was.
+
+use std::time::Duration;
+
+use super::args::{FailOn, RunArgs, SpanArgs};
+use super::error::CliError;
+use super::stages::Workspace;
+use super::{conclude, publish, say, sources};
+use crate::config::Config;
+use crate::detect::QuerySet;
+use crate::detect::derive::MARGIN_MS;
+use crate::exit::Exit;
+use crate::lake::{FLEET_LEASE, Lake};
+use crate::model::TimeWindow;
+use crate::model::time::{DAY_MS, format_ms};
+
+/// Closed days that a run looks at where nothing else is asked for.
+const WINDOW_DAYS: i64 = 14;
+
+pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
+    let config = Config::load(&args.config.config)?;
+    let queries = QuerySet::embedded().map_err(|e| CliError::Unexpected(e.to_string()))?;
+    let settings = conclude::Settings::new(&config, &queries)?;
+    let output = args
+        .output
+        .clone()
+        .unwrap_or_else(|| config.resolve(&config.file.report.output));
+    // An output that cannot be written is found out before hours of work, not after.
+    publish::probe(&output)?;
+    let wait = Duration::from_secs(args.lease_wait);
+    let holder = sources::holder(now_ms);
+
+    let lake = if args.no_ingest {
+        Lake::open_existing(&config.lake_url()).await?
+    } else {
+        let open = sources::open(&config, None, None, false).await?;
+        let lake = Lake::open(&config.lake_url()).await?;
+        if let Some(end_ms) =
+            open.iter().filter(|s| !s.is_export()).filter_map(|s| s.extent.map(|e| e.end_ms)).max()
+        {
+            let window = window(&args.span, end_ms)?;
+            // A day before, so that what began earlier is known as such; up to the end of what the
+            // sources hold, so that the last day asked for can close.
+            let span = TimeWindow::new(window.start_ms - DAY_MS, end_ms.max(window.end_ms));
+            sources::ingest_all(&lake, &open, span, &holder, wait).await?;
+        }
+        lake
+    };
+
+    let lease = lake.acquire_lease(FLEET_LEASE, &holder, super::now_ms(), wait).await?;
+    let result = async {
+        let mut work = Workspace::new(&lake, &config, &lease, now_ms).await?;
+        let ends = work.data_ends().await?;
+        let Some(end_ms) = ends.values().max().copied() else {
+            return Err(CliError::Usage(
+                "the lake holds no samples yet: check the sources' spans against --from and --to"
+                    .to_owned(),
+            ));
+        };
+        let window = window(&args.span, end_ms)?;
+        let last_ms = TimeWindow::day_of(end_ms).end_ms.min(window.end_ms + DAY_MS);
+        let span = TimeWindow::new(window.start_ms, last_ms.max(window.end_ms));
+        say(&format!(
+            "window {} to {}",
+            format_ms(window.start_ms),
+            format_ms(window.end_ms)
+        ));
+        work.inventory(TimeWindow::new(span.start_ms - DAY_MS, span.end_ms), &ends).await?;
+        work.derive(&queries, span, &ends).await?;
+        let concluded = conclude::conclude(&mut work, &queries, &settings, window, &ends).await?;
+        publish::publish(work, concluded, window, span, &output).await
+    }
+    .await;
+    let released = lease.release(super::now_ms()).await;
+    let published = result?;
+    released?;
+
+    for line in &published.summary {
+        say(line);
+    }
+    for fail in &args.fail_on {
+        match fail {
+            FailOn::Findings { usd } if published.alarms_reaching(*usd) => {
+                return Ok(Exit::Findings);
+            }
+            FailOn::Coverage { percent } if published.coverage_percent < *percent => {
+                return Ok(Exit::Coverage);
+            }
+            _ => {}
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The days that a run is about: what was asked for, else the last closed ones that there are.
+fn window(span: &SpanArgs, data_end_ms: i64) -> Result<TimeWindow, CliError> {
+    let closed_ms = (data_end_ms - MARGIN_MS).div_euclid(DAY_MS) * DAY_MS;
+    let end_ms = span.to.unwrap_or(closed_ms);
+    let days = span.last.map_or(WINDOW_DAYS, i64::from);
+    let window = TimeWindow::new(span.from.unwrap_or(end_ms - days * DAY_MS), end_ms);
+    if window.is_empty() {
+        return Err(CliError::Usage(format!(
+            "the window {} to {} is empty",
+            format_ms(window.start_ms),
+            format_ms(window.end_ms)
+        )));
+    }
+    Ok(window)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(last: Option<u32>, from: Option<i64>, to: Option<i64>) -> SpanArgs {
+        SpanArgs { last, from, to }
+    }
+
+    #[test]
+    fn a_day_closes_six_hours_into_the_next() {
+        let end = 20 * DAY_MS + MARGIN_MS;
+        let default = window(&ask(None, None, None), end).unwrap();
+        assert_eq!(default, TimeWindow::new(6 * DAY_MS, 20 * DAY_MS));
+        let before = window(&ask(None, None, None), end - 1).unwrap();
+        assert_eq!(before.end_ms, 19 * DAY_MS);
+        let asked = window(&ask(Some(2), None, Some(10 * DAY_MS)), end).unwrap();
+        assert_eq!(asked, TimeWindow::new(8 * DAY_MS, 10 * DAY_MS));
+        assert!(window(&ask(None, Some(DAY_MS), Some(DAY_MS)), end).is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! Owns `ingest` and the first half of `run`: sources of the configuration, opened and read into
+//! the lake, each under its own lease.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::args::IngestArgs;
+use super::error::CliError;
+use super::{now_ms, say};
+use crate::config::{Config, SourceKind, SourceSection};
+use crate::exit::Exit;
+use crate::ingest::prometheus::{BasicAuth, RemoteOptions};
+use crate::ingest::{self, IngestOptions, Outcome, Source, SourceLocation, SourceSpec};
+use crate::lake::{Lake, source_lease};
+use crate::model::TimeWindow;
+use crate::model::time::{DAY_MS, HOUR_MS, format_ms};
+
+/// A source of the configuration, opened, with what it holds.
+pub(super) struct OpenSource {
+    pub source: Source,
+    pub cluster: String,
+    pub extent: Option<TimeWindow>,
+    pub options: IngestOptions,
+}
+
+impl OpenSource {
+    /// Snapshots are few and name what the samples are about: all of them are read, always.
+    pub(super) fn is_export(&self) -> bool {
+        self.source.kind() == ingest::SourceKind::KubernetesExport
+    }
+}
+
+/// Opens the sources that the selection names, all of them where it names none.
+pub(super) async fn open(
+    config: &Config,
+    only_source: Option<&str>,
+    only_cluster: Option<&str>,
+    force: bool,
+) -> Result<Vec<OpenSource>, CliError> {
+    let mut open = Vec::new();
+    for (index, section) in config.file.sources.iter().enumerate() {
+        let name = section.name(index);
+        if only_source.is_some_and(|only| only != name)
+            || only_cluster.is_some_and(|only| only != section.cluster)
+        {
+            continue;
+        }
+        let source = Source::open(spec(config, section, name)?).await?;
+        let extent = source.extent().await?;
+        let mut options = IngestOptions { force, ..IngestOptions::default() };
+        if let Some(hours) = section.window_hours {
+            options.window_ms = i64::from(hours) * HOUR_MS;
+        }
+        open.push(OpenSource { source, cluster: section.cluster.clone(), extent, options });
+    }
+    if open.is_empty() {
+        return Err(CliError::Usage(match (only_source, only_cluster) {
+            (None, None) => format!("`{}` names no [[source]]", config.path.display()),
+            _ => format!("no [[source]] of `{}` fits the selection", config.path.display()),
+        }));
+    }
+    Ok(open)
+}
+
+fn spec(config: &Config, section: &SourceSection, name: String) -> Result<SourceSpec, CliError> {
+    let (kind, place) = match section.kind {
+        SourceKind::Prometheus => (ingest::SourceKind::Prometheus, &section.url),
+        SourceKind::Tsdb => (ingest::SourceKind::Tsdb, &section.url),
+        SourceKind::KubernetesExport => (ingest::SourceKind::KubernetesExport, &section.path),
+    };
+    let place = place.clone().unwrap_or_default();
+    let location = if section.kind == SourceKind::Prometheus {
+        match ingest::locate(&place) {
+            SourceLocation::Remote(options) => {
+                SourceLocation::Remote(Box::new(remote(config, section, *options)?))
+            }
+            SourceLocation::Folder(_) => {
+                return Err(CliError::Usage(format!(
+                    "[[source]] `{name}`: url `{place}` is no http or https URL"
+                )));
+            }
+        }
+    } else {
+        SourceLocation::Folder(config.resolve(&place))
+    };
+    Ok(SourceSpec { name, kind, location })
+}
+
+fn remote(
+    config: &Config,
+    section: &SourceSection,
+    mut options: RemoteOptions,
+) -> Result<RemoteOptions, CliError> {
+    options.headers.extend(section.headers.clone());
+    options.bearer_token_file =
+        section.bearer_token_file.as_ref().map(|file| config.resolve(file));
+    options.basic_auth = section.basic_auth.as_ref().map(|auth| BasicAuth {
+        username: auth.username.clone(),
+        password_file: config.resolve(&auth.password_file),
+    });
+    if let Some(seconds) = section.timeout_seconds {
+        if seconds == 0 {
+            return Err(CliError::Usage("timeout_seconds must not be 0".to_owned()));
+        }
+        options.idle_timeout = Duration::from_secs(seconds);
+    }
+    Ok(options)
+}
+
+/// Reads what each source holds of the span; a source that fails ends the run.
+pub(super) async fn ingest_all(
+    lake: &Lake,
+    sources: &[OpenSource],
+    span: TimeWindow,
+    holder: &str,
+    lease_wait: Duration,
+) -> Result<(), CliError> {
+    for open in sources {
+        let Some(extent) = open.extent else {
+            say(&format!("{}: holds nothing", open.source.name()));
+            continue;
+        };
+        let wanted = if open.is_export() { Some(extent) } else { extent.intersect(&span) };
+        let Some(wanted) = wanted else {
+            say(&format!(
+                "{}: holds {} to {}, nothing of the span",
+                open.source.name(),
+                format_ms(extent.start_ms),
+                format_ms(extent.end_ms)
+            ));
+            continue;
+        };
+        // Whole days, so that the last one is read again when there is more of it.
+        let days = TimeWindow::new(
+            wanted.start_ms.div_euclid(DAY_MS) * DAY_MS,
+            -(-wanted.end_ms).div_euclid(DAY_MS) * DAY_MS,
+        );
+        let lease = lake
+            .acquire_lease(&source_lease(open.source.name()), holder, now_ms(), lease_wait)
+            .await?;
+        let result = ingest::ingest(
+            &open.source,
+            &open.cluster,
+            lake,
+            &lease,
+            std::sync::Arc::new(now_ms),
+            days,
+            &open.options,
+        )
+        .await;
+        let released = lease.release(now_ms()).await;
+        let report = result?;
+        released?;
+        say(&format!(
+            "{}: {} windows ({} written, {} unchanged, {} kept as they were fuller), {} samples, {} rows",
+            open.source.name(),
+            report.windows.len(),
+            report.count(Outcome::Written),
+            report.count(Outcome::Unchanged),
+            report.count(Outcome::KeptFuller),
+            report.samples(),
+            report.rows()
+        ));
+        if report.secrets_skipped > 0 {
+            say(&format!(
+                "{}: warning: {} Secrets were in the lists; they were not kept",
+                open.source.name(),
+                report.secrets_skipped
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn ingest_command(args: &IngestArgs, now_ms: i64) -> Result<Exit, CliError> {
+    let config = Config::load(&args.config.config)?;
+    let sources =
+        open(&config, args.source.as_deref(), args.cluster.as_deref(), args.force).await?;
+    let end_ms = args.span.to.or_else(|| {
+        sources.iter().filter_map(|s| s.extent.map(|extent| extent.end_ms)).max()
+    });
+    let start_ms = match (args.span.from, args.span.last, end_ms) {
+        (Some(from), _, _) => Some(from),
+        (None, Some(days), Some(end)) => Some(end - i64::from(days) * DAY_MS),
+        _ => sources.iter().filter_map(|s| s.extent.map(|extent| extent.start_ms)).min(),
+    };
+    let (Some(start_ms), Some(end_ms)) = (start_ms, end_ms) else {
+        say("the sources hold nothing");
+        return Ok(Exit::Done);
+    };
+    let lake = Lake::open(&config.lake_url()).await?;
+    let holder = holder(now_ms);
+    let wait = Duration::from_secs(args.lease_wait);
+    ingest_all(&lake, &sources, TimeWindow::new(start_ms, end_ms), &holder, wait).await?;
+    Ok(Exit::Done)
+}
+
+/// Who holds a lease: this process, for people who read the lease's object.
+pub(super) fn holder(now_ms: i64) -> String {
+    let host = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname"))
+        .map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned());
+    format!("{host}/{}/{now_ms}", std::process::id())
+}

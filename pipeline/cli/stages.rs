@@ -1,0 +1,188 @@
+//! Owns the middle of a run: inventory, rollups and the ledger, rebuilt on what is pinned and staged
+//! for publication. Nothing here is visible to any reader.
+
+use std::collections::BTreeMap;
+
+use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
+
+use super::error::CliError;
+use super::{data, say};
+use crate::catalogue;
+use crate::config::Config;
+use crate::detect::QuerySet;
+use crate::detect::derive::{DayRequest, derive_day};
+use crate::inventory::batches::batches;
+use crate::inventory::input::{FloorRule, Inputs};
+use crate::inventory::{self, Embedded};
+use crate::lake::columns::{int, text};
+use crate::lake::{
+    CompleteWindows, Lake, LakeError, LakeView, Lease, PartitionKey, Pins, Publication, Staged,
+    read_only_sql,
+};
+use crate::model::TimeWindow;
+use crate::model::time::{DAY_MS, date_of};
+
+/// What a run works on: raw tables at pinned versions, the publication before it, and what it has
+/// staged so far.
+pub(super) struct Workspace<'a> {
+    pub lake: &'a Lake,
+    pub config: &'a Config,
+    pub lease: &'a Lease,
+    pub raw: Pins,
+    pub base: Option<Publication>,
+    pub windows: CompleteWindows,
+    pub staged: Vec<Staged>,
+    /// Of derived partitions and of all that the run rests on, for its publication.
+    pub digests: BTreeMap<String, String>,
+    pub now_ms: i64,
+}
+
+impl<'a> Workspace<'a> {
+    pub(super) async fn new(
+        lake: &'a Lake,
+        config: &'a Config,
+        lease: &'a Lease,
+        now_ms: i64,
+    ) -> Result<Self, CliError> {
+        let base = lake.publication(None).await?;
+        let raw = lake.head().await?;
+        let windows = lake.complete_windows(&raw).await?;
+        Ok(Self {
+            lake,
+            config,
+            lease,
+            raw,
+            base,
+            windows,
+            staged: Vec::new(),
+            digests: BTreeMap::new(),
+            now_ms,
+        })
+    }
+
+    /// A session over everything that the run sees now.
+    pub(super) async fn session(&self) -> Result<SessionContext, CliError> {
+        Ok(self.lake.read_session(&self.view()).await?)
+    }
+
+    /// The same with the documented views.
+    pub(super) async fn session_with_views(&self) -> Result<SessionContext, CliError> {
+        data::session(self.lake, &self.view()).await
+    }
+
+    fn view(&self) -> LakeView {
+        LakeView::for_run(&self.raw, self.base.as_ref())
+            .with_windows(self.windows.clone())
+            .with_staged(self.staged.clone())
+    }
+
+    pub(super) async fn stage(
+        &mut self,
+        table: &str,
+        partition: &PartitionKey,
+        batches: Vec<datafusion::arrow::array::RecordBatch>,
+    ) -> Result<(), CliError> {
+        let staged = self.lake.stage(table, partition, batches).await?;
+        self.staged.push(staged);
+        Ok(())
+    }
+
+    /// The last moment that each cluster's sources hold, from the lake itself.
+    pub(super) async fn data_ends(&self) -> Result<BTreeMap<String, i64>, CliError> {
+        let session = self.session().await?;
+        let params = vec![("from_date", ScalarValue::from("1970-01-01"))];
+        let sql = include_str!("../../queries/inventory/data_end.sql");
+        let rows = read_only_sql(&session, sql, params)
+            .await?
+            .collect()
+            .await
+            .map_err(|cause| LakeError::sql("find the end of the data", cause))?;
+        let mut ends = BTreeMap::new();
+        for batch in &rows {
+            let (cluster, last) = (text(batch, "cluster")?, int(batch, "last_ms")?);
+            for row in 0..batch.num_rows() {
+                ends.insert(cluster.value(row).to_owned(), last.value(row));
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Folds each cluster's evidence into inventory tables over the days of the span.
+    pub(super) async fn inventory(
+        &mut self,
+        span: TimeWindow,
+        ends: &BTreeMap<String, i64>,
+    ) -> Result<(), CliError> {
+        let session = self.session().await?;
+        for cluster in &self.config.file.clusters {
+            if !ends.contains_key(&cluster.name) {
+                continue;
+            }
+            let mut inputs = Inputs::empty(&cluster.name, span);
+            inputs.provider.clone_from(&cluster.provider);
+            inputs.region.clone_from(&cluster.region);
+            if cluster.min_replicas > 1 {
+                inputs.floors.push(FloorRule {
+                    min_replicas: i64::from(cluster.min_replicas),
+                    ..FloorRule::default()
+                });
+            }
+            // What held at the span's start began before it.
+            let evidence = TimeWindow::new(span.start_ms - DAY_MS, span.end_ms);
+            let inputs = inventory::read(&session, inputs, evidence).await?;
+            let folded = inventory::fold(&inputs, &Embedded);
+            for (day_ms, day) in folded.clip_to_days(span) {
+                let partition = PartitionKey::new(date_of(day_ms), cluster.name.clone());
+                for (table, batch) in batches(&day)? {
+                    self.stage(table, &partition, vec![batch]).await?;
+                }
+            }
+            self.lease.renew(super::now_ms()).await?;
+        }
+        Ok(())
+    }
+
+    /// Rebuilds rollups and the ledger of every day whose content changed.
+    pub(super) async fn derive(
+        &mut self,
+        queries: &QuerySet,
+        span: TimeWindow,
+        ends: &BTreeMap<String, i64>,
+    ) -> Result<(), CliError> {
+        let session = self.session().await?;
+        let catalogue_digest = catalogue::digest();
+        for cluster in &self.config.file.clusters {
+            let Some(data_end_ms) = ends.get(&cluster.name).copied() else { continue };
+            let (mut rebuilt, mut kept) = (0, 0);
+            for day in span.days() {
+                let key = format!("derive/{}/{}", cluster.name, day.date());
+                let previous =
+                    self.base.as_ref().and_then(|base| base.digests.get(&key)).cloned();
+                let request = DayRequest {
+                    cluster: &cluster.name,
+                    day,
+                    data_end_ms,
+                    catalogue_digest: &catalogue_digest,
+                };
+                match derive_day(&session, queries, &request, previous.as_deref()).await? {
+                    None => {
+                        kept += 1;
+                        self.digests.insert(key, previous.unwrap_or_default());
+                    }
+                    Some(derived) => {
+                        rebuilt += 1;
+                        let partition = PartitionKey::new(day.date(), cluster.name.clone());
+                        for (table, batches) in derived.tables {
+                            self.stage(table, &partition, batches).await?;
+                        }
+                        self.digests.insert(key, derived.digest);
+                    }
+                }
+                self.lease.renew(super::now_ms()).await?;
+            }
+            say(&format!("{}: {rebuilt} days rebuilt, {kept} unchanged", cluster.name));
+        }
+        Ok(())
+    }
+}

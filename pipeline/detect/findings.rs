@@ -1,0 +1,423 @@
+//! Owns what a finding is: its identity, sentence, dollars, recommendation and stored rows.
+//!
+//! Quantities come from a detector's row, worth from `netting`; nothing is queried here. Called by
+//! `runner`, and by `cli` for the rows to stage.
+
+mod batches;
+mod row;
+
+use rust_decimal::{Decimal, RoundingStrategy};
+use serde_json::{Value, json};
+
+use super::DetectError;
+use super::netting::{ClaimFault, Worth, monthly, range};
+use super::query::Detector;
+use crate::model::canonical::{sha256_hex, to_canonical};
+use crate::model::time::{DAY_MS, HOUR_MS};
+
+pub use batches::{RunRows, run_rows};
+pub use row::{FoundRow, Remedy, found_rows};
+
+/// What existed for less has window dollars and no monthly ones (design §9).
+const MIN_EXISTED_MS: i64 = 3 * DAY_MS;
+/// Decimals of stored money.
+const USD_SCALE: u32 = 6;
+
+/// One row of the table `findings`, with what it is made of. Money is exact until it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    pub finding_id: String,
+    pub handle: String,
+    pub detector: String,
+    pub detector_version: String,
+    pub detector_order: i64,
+    pub title: String,
+    /// `ok | alarm | undetermined | skip`.
+    pub status: String,
+    /// `open`, or `gone` when the subject did not exist at the window's end.
+    pub state: &'static str,
+    pub cluster: String,
+    pub namespace: String,
+    pub workload_kind: String,
+    pub workload_name: String,
+    pub model: Option<String>,
+    pub gpu_product: Option<String>,
+    pub team: Option<String>,
+    pub window_start_ms: i64,
+    pub window_end_ms: i64,
+    pub first_seen_ms: i64,
+    pub coverage: Option<f64>,
+    /// GPU-milliseconds that the finding takes, after earlier findings took theirs.
+    pub waste_gpu_ms: i64,
+    pub ms_added: i64,
+    /// What the claims would be worth if no earlier detector had claimed anything.
+    pub gross_window_usd: Option<Decimal>,
+    pub net_window_usd: Option<Decimal>,
+    pub gross_monthly_usd: Option<Decimal>,
+    pub net_monthly_usd: Option<Decimal>,
+    pub net_p10_usd: Option<Decimal>,
+    pub net_p90_usd: Option<Decimal>,
+    /// What the bill drops once nodes can go: unknown until a joint packing is computed.
+    pub realisable_monthly_usd: Option<Decimal>,
+    /// The kinds and rungs of the prices used.
+    pub price_basis: String,
+    pub confidence: String,
+    pub remedy: String,
+    pub recommendation: Option<Recommendation>,
+    pub reason: String,
+    /// Name and text, in the detector's order.
+    pub evidence: Vec<(String, String)>,
+    /// SHA-256 of the run's evidence manifest; empty until that is made.
+    pub evidence_digest: String,
+}
+
+/// One row of the table `recommendations`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recommendation {
+    pub recommendation_id: String,
+    pub finding_id: String,
+    pub action: String,
+    pub object: String,
+    pub field: String,
+    pub current_value: Option<String>,
+    pub proposed_value: Option<String>,
+    /// Recommendations whose execution the net saving assumes.
+    pub assumes: Vec<String>,
+    /// The monthly saving when none of those is carried out.
+    pub alone_monthly_usd: Option<Decimal>,
+    pub net_monthly_usd: Option<Decimal>,
+    pub risk: String,
+    pub disruption: String,
+}
+
+/// A detector's row, with the worth of its claims after and without earlier ones.
+#[derive(Debug)]
+pub(super) struct Valued<'a> {
+    pub detector: &'a Detector,
+    pub row: FoundRow,
+    /// `None` where the detector claims nothing.
+    pub net: Option<Worth>,
+    pub gross: Option<Worth>,
+    pub first_seen_ms: Option<i64>,
+    pub assumes: Vec<String>,
+}
+
+impl Valued<'_> {
+    /// Whether the finding's claims bring nothing, so that it is withdrawn.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.row.status == "alarm"
+            && self
+                .net
+                .as_ref()
+                .and_then(Worth::net_usd)
+                .is_some_and(|net| net <= Decimal::ZERO)
+    }
+}
+
+/// The stable identity of a finding: first 16 hexadecimal digits.
+#[must_use]
+pub fn finding_id(detector: &str, major_version: &str, grain: &[String]) -> String {
+    let mut text = format!("{detector}\n{major_version}");
+    for value in grain {
+        text.push('\n');
+        text.push_str(value);
+    }
+    short_hash(&text)
+}
+
+fn short_hash(text: &str) -> String {
+    sha256_hex(text.as_bytes()).chars().take(16).collect()
+}
+
+/// Money as it is stored: six decimals, halves away from zero.
+#[must_use]
+pub fn stored_usd(usd: Decimal) -> Decimal {
+    usd.round_dp_with_strategy(USD_SCALE, RoundingStrategy::MidpointAwayFromZero)
+}
+
+impl Finding {
+    pub(super) fn new(valued: Valued<'_>) -> Result<Self, DetectError> {
+        let withdrawn = valued.is_withdrawn();
+        let Valued {
+            detector,
+            row,
+            net,
+            gross,
+            first_seen_ms,
+            assumes,
+        } = valued;
+        let id = finding_id(&detector.id, detector.major_version(), &row.grain);
+        let overflow = || DetectError::Claims {
+            detector: detector.id.clone(),
+            cause: ClaimFault::Overflow,
+        };
+        let alarm = row.status == "alarm" && !withdrawn;
+        let worth = if alarm { net } else { None };
+        let gross = if row.status == "alarm" { gross } else { None };
+        let net_window = worth.as_ref().and_then(Worth::net_usd);
+        let gross_window = gross.as_ref().and_then(Worth::net_usd);
+        let per_month = |window: Option<Decimal>| -> Result<Option<Decimal>, DetectError> {
+            match window {
+                None => Ok(None),
+                Some(_) if !row.alive => Ok(Some(Decimal::ZERO)),
+                Some(_) if row.existed_ms < MIN_EXISTED_MS => Ok(None),
+                Some(usd) => monthly(usd, row.existed_ms).map(Some).ok_or_else(overflow),
+            }
+        };
+        let (net_monthly, gross_monthly) = (per_month(net_window)?, per_month(gross_window)?);
+        let price_band = worth.as_ref().map_or(0, |worth| worth.price_band_percent);
+        let band = price_band.saturating_add(row.band_percent);
+        let net_range = net_monthly
+            .map(|usd| range(usd, band).ok_or_else(overflow))
+            .transpose()?;
+        let money = Money {
+            net_window,
+            net_monthly,
+        };
+        let title = if alarm {
+            row.alarm_title(worth.as_ref(), &money)
+        } else {
+            row.quiet_title()
+        };
+        let reason = if withdrawn {
+            format!(
+                "{} Withdrawn: what earlier findings leave of it brings a net saving of no more than zero (net \u{2264} 0).",
+                row.reason
+            )
+        } else {
+            row.reason.clone()
+        };
+        let recommendation = row
+            .remedy
+            .as_ref()
+            .filter(|_| alarm && row.alive)
+            .map(|remedy| {
+                let text = [id.as_str(), &remedy.action, &remedy.object, &remedy.field].join("\n");
+                Recommendation {
+                    recommendation_id: short_hash(&text),
+                    finding_id: id.clone(),
+                    action: remedy.action.clone(),
+                    object: remedy.object.clone(),
+                    field: remedy.field.clone(),
+                    current_value: remedy.current.clone(),
+                    proposed_value: remedy.proposed.clone(),
+                    assumes,
+                    alone_monthly_usd: gross_monthly,
+                    net_monthly_usd: net_monthly,
+                    risk: remedy.risk.clone(),
+                    disruption: remedy.disruption.clone(),
+                }
+            });
+        Ok(Self {
+            handle: format!("{}/{}", detector.id, row.grain.join("/")),
+            detector: detector.id.clone(),
+            detector_version: detector.version.clone(),
+            detector_order: detector.order,
+            title,
+            status: if withdrawn {
+                "ok".to_owned()
+            } else {
+                row.status
+            },
+            state: if row.alive { "open" } else { "gone" },
+            cluster: row.cluster,
+            namespace: row.namespace,
+            workload_kind: row.workload_kind,
+            workload_name: row.workload_name,
+            model: row.model,
+            gpu_product: row.gpu_product,
+            team: row.team,
+            window_start_ms: row.window_start_ms,
+            window_end_ms: row.window_end_ms,
+            first_seen_ms: first_seen_ms.unwrap_or(row.window_end_ms),
+            coverage: row.coverage,
+            waste_gpu_ms: worth.as_ref().map_or(0, |worth| worth.ms_freed),
+            ms_added: worth.as_ref().map_or(0, |worth| worth.ms_added),
+            gross_window_usd: gross_window,
+            net_window_usd: net_window,
+            gross_monthly_usd: gross_monthly,
+            net_monthly_usd: net_monthly,
+            net_p10_usd: net_range.map(|(low, _)| low),
+            net_p90_usd: net_range.map(|(_, high)| high),
+            realisable_monthly_usd: None,
+            price_basis: worth.map_or_else(|| "none".to_owned(), |worth| worth.basis),
+            confidence: row.confidence,
+            remedy: row.remedy_text,
+            recommendation,
+            reason,
+            evidence: row.evidence,
+            evidence_digest: String::new(),
+            finding_id: id,
+        })
+    }
+
+    /// The evidence as canonical JSON: pairs of name and text, in order.
+    pub fn evidence_json(&self) -> Result<String, DetectError> {
+        Ok(to_canonical(&json!(self.evidence))?)
+    }
+
+    /// The finding's bytes: what `explain` must reproduce.
+    pub fn canonical(&self) -> Result<String, DetectError> {
+        let recommendation = match &self.recommendation {
+            Some(recommendation) => {
+                let mut value = recommendation.value();
+                value["sha256"] = recommendation.sha256()?.into();
+                value
+            }
+            None => Value::Null,
+        };
+        Ok(to_canonical(&json!({
+            "finding_id": self.finding_id,
+            "handle": self.handle,
+            "detector": self.detector,
+            "detector_version": self.detector_version,
+            "detector_order": self.detector_order,
+            "title": self.title,
+            "status": self.status,
+            "state": self.state,
+            "cluster": self.cluster,
+            "namespace": self.namespace,
+            "workload_kind": self.workload_kind,
+            "workload_name": self.workload_name,
+            "model": self.model,
+            "gpu_product": self.gpu_product,
+            "team": self.team,
+            "window_start_ms": self.window_start_ms,
+            "window_end_ms": self.window_end_ms,
+            "first_seen_ms": self.first_seen_ms,
+            "coverage": self.coverage.map(|share| share.to_string()),
+            "waste_gpu_ms": self.waste_gpu_ms,
+            "ms_added": self.ms_added,
+            "gross_window_usd": usd_text(self.gross_window_usd),
+            "net_window_usd": usd_text(self.net_window_usd),
+            "gross_monthly_usd": usd_text(self.gross_monthly_usd),
+            "net_monthly_usd": usd_text(self.net_monthly_usd),
+            "net_p10_usd": usd_text(self.net_p10_usd),
+            "net_p90_usd": usd_text(self.net_p90_usd),
+            "realisable_monthly_usd": usd_text(self.realisable_monthly_usd),
+            "price_basis": self.price_basis,
+            "confidence": self.confidence,
+            "remedy": self.remedy,
+            "recommendation": recommendation,
+            "reason": self.reason,
+            "evidence": self.evidence,
+            "evidence_digest": self.evidence_digest,
+        }))?)
+    }
+}
+
+impl Recommendation {
+    fn value(&self) -> Value {
+        json!({
+            "recommendation_id": self.recommendation_id,
+            "finding_id": self.finding_id,
+            "action": self.action,
+            "object": self.object,
+            "field": self.field,
+            "current_value": self.current_value,
+            "proposed_value": self.proposed_value,
+            "assumes": self.assumes_value(),
+            "net_monthly_usd": usd_text(self.net_monthly_usd),
+            "risk": self.risk,
+            "disruption": self.disruption,
+        })
+    }
+
+    fn assumes_value(&self) -> Value {
+        json!({
+            "recommendations": self.assumes,
+            "net_monthly_usd_without_them": usd_text(self.alone_monthly_usd),
+        })
+    }
+
+    /// What the saving assumes, as canonical JSON.
+    pub fn assumes_json(&self) -> Result<String, DetectError> {
+        Ok(to_canonical(&self.assumes_value())?)
+    }
+
+    /// The recommendation's bytes, which a signed manifest binds.
+    pub fn canonical(&self) -> Result<String, DetectError> {
+        Ok(to_canonical(&self.value())?)
+    }
+
+    /// SHA-256 of [`Self::canonical`].
+    pub fn sha256(&self) -> Result<String, DetectError> {
+        Ok(sha256_hex(self.canonical()?.as_bytes()))
+    }
+}
+
+/// Money as text, with all six stored decimals.
+fn usd_text(usd: Option<Decimal>) -> Option<String> {
+    usd.map(|usd| {
+        let mut usd = stored_usd(usd);
+        usd.rescale(USD_SCALE);
+        usd.to_string()
+    })
+}
+
+struct Money {
+    net_window: Option<Decimal>,
+    net_monthly: Option<Decimal>,
+}
+
+impl FoundRow {
+    fn alarm_title(&self, worth: Option<&Worth>, money: &Money) -> String {
+        let headline = &self.headline;
+        let because = self.because.as_deref().unwrap_or(&self.reason);
+        let Some(worth) = worth else {
+            return format!("{headline}: {because}");
+        };
+        match (money.net_monthly, money.net_window) {
+            (_, Some(window)) if !self.alive => {
+                let usd = dollars(window);
+                format!("{headline} cost {usd} more than it should before it went: {because}")
+            }
+            (Some(month), _) => {
+                let usd = dollars(month);
+                format!("{headline} costs {usd}/month more than it should: {because}")
+            }
+            (None, Some(window)) => {
+                let (usd, hours) = (dollars(window), tenths(self.existed_ms));
+                format!("{headline} cost {usd} more than it should in {hours} hours: {because}")
+            }
+            (None, None) => {
+                let hours = tenths(worth.ms_freed);
+                format!("{headline} wastes {hours} GPU-hours of unknown price: {because}")
+            }
+        }
+    }
+
+    fn quiet_title(&self) -> String {
+        match &self.because {
+            Some(because) => format!("{}: {because}", self.headline),
+            None if self.reason.is_empty() => self.headline.clone(),
+            None => format!("{}: {}", self.headline, self.reason),
+        }
+    }
+}
+
+/// Hours with one decimal.
+fn tenths(ms: i64) -> String {
+    let tenths = (ms + HOUR_MS / 20) / (HOUR_MS / 10);
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+/// Whole dollars with separators: `$9,100`; `less than $1` where that is so.
+fn dollars(usd: Decimal) -> String {
+    let whole = usd.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero);
+    if whole < Decimal::ONE {
+        return "less than $1".to_owned();
+    }
+    let digits = whole.trunc().to_string();
+    let mut out = String::from("$");
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
