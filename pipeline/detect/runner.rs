@@ -312,4 +312,8 @@ fn check_params(queries: &QuerySet, params: &BTreeMap<String, Params>) -> Result
 }
 
 #[cfg(test)]
+mod evidence_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod view_tests;

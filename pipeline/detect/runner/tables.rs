@@ -8,7 +8,6 @@ use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, U
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use rust_decimal::Decimal;
@@ -16,9 +15,11 @@ use rust_decimal::Decimal;
 use crate::detect::DetectError;
 use crate::detect::economics::placements::{Placement, Verdict};
 use crate::detect::netting::{Claimable, PriceList, Resource};
+use crate::detect::query::{self, Params, Query};
 use crate::lake::columns::{int, text, text_at};
-use crate::lake::read_only_sql;
 use crate::model::TimeWindow;
+
+use super::window_params;
 
 /// Makes rows a table of the session, in place of any of that name. There is at least one batch.
 pub(in crate::detect) fn register(
@@ -110,29 +111,15 @@ pub(super) fn candidates(
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-const CLAIMABLE_SQL: &str = "SELECT cluster, namespace, workload_kind, workload_name, \
-     COALESCE(instance_type, '') AS instance_type, COALESCE(gpu_product, '') AS gpu_product, \
-     price_key, class, hour_ms, CAST(SUM(ms) AS BIGINT) AS ms \
-     FROM ledger \
-     WHERE final AND class <> 'absent' AND hour_ms >= $start_ms AND hour_ms < $end_ms \
-     GROUP BY cluster, namespace, workload_kind, workload_name, COALESCE(instance_type, ''), \
-     COALESCE(gpu_product, ''), price_key, class, hour_ms";
+const CLAIMABLE: &str = include_str!("../../../queries/netting/claimable.sql");
 
 /// The closed seconds of the window, before anybody claims any.
 pub(super) async fn claimable(
     session: &SessionContext,
     window: TimeWindow,
 ) -> Result<Claimable, DetectError> {
-    let params = vec![
-        ("start_ms", ScalarValue::Int64(Some(window.start_ms))),
-        ("end_ms", ScalarValue::Int64(Some(window.end_ms))),
-    ];
-    let failed = || DetectError::session("read the ledger");
-    let batches = read_only_sql(session, CLAIMABLE_SQL, params)
-        .await?
-        .collect()
-        .await
-        .map_err(failed())?;
+    let query = Query::parse("netting/claimable.sql", CLAIMABLE)?;
+    let batches = query::run(session, &query, &window_params(&Params::default(), window)).await?;
     let mut claimable = Claimable::default();
     for batch in &batches {
         let words = |name: &str| text(batch, name);

@@ -1,0 +1,88 @@
+use bytes::Bytes;
+
+use super::tests::*;
+use super::*;
+use crate::detect::{EvidenceManifest, collect, replay, replay_all};
+use crate::exit::Exit;
+
+#[tokio::test]
+async fn evidence_replays_to_the_same_bytes() {
+    let (session, queries) = (session(), worked_example());
+    let mut inputs = inputs();
+    inputs.params.insert(
+        "surplus-replicas".to_owned(),
+        Params::default().with_int("share", 2),
+    );
+    let detection = detect(&session, &queries, &inputs).await.unwrap();
+    let evidence = collect(&session, &queries, &inputs, &detection)
+        .await
+        .unwrap();
+    let again = collect(&session, &queries, &inputs, &detection)
+        .await
+        .unwrap();
+    assert_eq!(evidence.digest, again.digest);
+    let detection = detection.with_evidence(&evidence.digest);
+
+    let manifest =
+        EvidenceManifest::from_bytes(&evidence.blobs[&evidence.digest], &evidence.digest).unwrap();
+    let days = manifest
+        .tables
+        .iter()
+        .filter(|table| table.table == "ledger")
+        .count();
+    assert_eq!(days as i64, DAYS);
+    let blobs = &evidence.blobs;
+    let fetch = |sha256: String| async move {
+        blobs
+            .get(&sha256)
+            .map(|bytes| Bytes::from(bytes.clone()))
+            .ok_or("it is not there")
+    };
+    for finding in &detection.findings {
+        let replayed = replay(&manifest, fetch, &finding.finding_id).await.unwrap();
+        assert_eq!(replayed, finding.canonical().unwrap());
+    }
+    assert_eq!(replay_all(&manifest, fetch).await.unwrap(), detection);
+    let error = replay(&manifest, fetch, "0000000000000000")
+        .await
+        .unwrap_err();
+    assert_eq!(error.exit(), Exit::Verification);
+
+    let victim = manifest.tables[0].sha256.clone();
+    let flipped = |sha256: String| {
+        let mut bytes = blobs[&sha256].clone();
+        if sha256 == victim {
+            bytes[20] ^= 1;
+        }
+        async move { Ok::<_, String>(Bytes::from(bytes)) }
+    };
+    let error = replay(&manifest, flipped, &detection.findings[0].finding_id)
+        .await
+        .unwrap_err();
+    assert_eq!(error.exit(), Exit::Verification);
+}
+
+/// Rows in another order and in several batches are the same evidence.
+#[tokio::test]
+async fn evidence_does_not_depend_on_the_order_of_rows() {
+    let whole = ledger();
+    let half = whole.num_rows() / 2;
+    let (first, second) = (
+        whole.slice(0, half),
+        whole.slice(half, whole.num_rows() - half),
+    );
+    let queries = worked_example();
+    let mut digests = Vec::new();
+    for batches in [vec![whole.clone()], vec![second, first]] {
+        let session = session();
+        register(&session, "ledger", batches).unwrap();
+        let detection = detect(&session, &queries, &inputs()).await.unwrap();
+        digests.push(
+            collect(&session, &queries, &inputs(), &detection)
+                .await
+                .unwrap()
+                .digest,
+        );
+    }
+    assert_eq!(digests[0], digests[1]);
+}
