@@ -1,0 +1,149 @@
+/*---
+id: cpu-gpu-imbalance
+version: 1.0.0
+title: GPUs held back by a CPU limit while requests wait
+status: stable
+severity: high
+grain: [cluster, namespace, workload_kind, workload_name]
+requires: [ledger, workload_facts, workload_hours]
+claims: [starved]
+order: 25
+window: {default: 14d, min: 3d}
+params:
+  min_starved_gpu_hours: {type: int, unit: GPU-hours, default: 12, why: "an hour of one GPU on most days of a fortnight: less is a burst"}
+  min_coverage_percent: {type: int, unit: percent, default: 80, why: "what was seen must speak for the window"}
+false_positives:
+  - throttling by a noisy neighbour on an overcommitted node, which no limit of this pod ends
+remediation:
+  action: raise-cpu-limit
+  text: raise or remove the CPU limit of the container that feeds the GPU
+references:
+  - https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
+rationale: >-
+  Requests wait, the container is throttled, the GPU idles. Once the limit is lifted the same GPU does
+  the waiting work in its own time, so all starved time is claimed: it is what the limit wastes.
+---*/
+WITH sums AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    CAST(SUM(ms) AS BIGINT) AS total_ms,
+    CAST(SUM(CASE WHEN class = 'starved' THEN ms ELSE 0 END) AS BIGINT) AS starved_ms,
+    CAST(SUM(CASE WHEN class = 'unknown' THEN ms ELSE 0 END) AS BIGINT) AS unknown_ms
+  FROM ledger
+  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
+    AND final AND class <> 'absent' AND workload_name <> ''
+  GROUP BY cluster, namespace, workload_kind, workload_name
+),
+cpu AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    CAST(SUM(cfs_periods) AS BIGINT) AS cfs_periods,
+    CAST(SUM(cfs_throttled_periods) AS BIGINT) AS cfs_throttled_periods,
+    CAST(SUM(cpu_ms) AS BIGINT) AS cpu_ms,
+    CAST(SUM(queued_ms) AS BIGINT) AS queued_ms,
+    CAST(MAX(queue_max) AS BIGINT) AS queue_max
+  FROM workload_hours
+  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
+  GROUP BY cluster, namespace, workload_kind, workload_name
+),
+judged AS (
+  SELECT
+    w.*,
+    COALESCE(s.total_ms, 0) AS total_ms,
+    COALESCE(s.starved_ms, 0) AS starved_ms,
+    COALESCE(s.unknown_ms, 0) AS unknown_ms,
+    COALESCE(c.cfs_periods, 0) AS cfs_periods,
+    COALESCE(c.cfs_throttled_periods, 0) AS cfs_throttled_periods,
+    COALESCE(c.cpu_ms, 0) AS cpu_ms,
+    COALESCE(c.queued_ms, 0) AS queued_ms,
+    c.queue_max,
+    CAST(CAST(COALESCE(s.starved_ms, 0) + 180000 - (COALESCE(s.starved_ms, 0) + 180000) % 360000
+      AS DOUBLE) / 360000.0 AS BIGINT) AS tenths,
+    CASE
+      WHEN w.workload_class IN ('batch', 'training', 'notebook', 'system') THEN 'skip'
+      WHEN COALESCE(s.total_ms, 0) = 0 THEN 'skip'
+      WHEN (s.total_ms - s.unknown_ms) * 100 < s.total_ms * $min_coverage_percent
+        THEN 'undetermined'
+      WHEN s.starved_ms > 0 AND s.starved_ms >= $min_starved_gpu_hours * 3600000 THEN 'alarm'
+      -- Without CPU series nothing can be starved, and nothing can be said.
+      WHEN COALESCE(c.cfs_periods, 0) = 0 AND COALESCE(c.cpu_ms, 0) = 0 THEN 'undetermined'
+      ELSE 'ok'
+    END AS status
+  FROM workload_facts AS w
+  LEFT JOIN sums AS s
+    ON w.cluster = s.cluster
+    AND w.namespace = s.namespace
+    AND w.workload_kind = s.workload_kind
+    AND w.workload_name = s.workload_name
+  LEFT JOIN cpu AS c
+    ON w.cluster = c.cluster
+    AND w.namespace = c.namespace
+    AND w.workload_kind = c.workload_kind
+    AND w.workload_name = c.workload_name
+),
+texts AS (
+  SELECT
+    j.*,
+    (total_ms - unknown_ms) * 100 >= total_ms * $min_coverage_percent AS covered,
+    CAST(CAST(CAST(tenths - tenths % 10 AS DOUBLE) / 10.0 AS BIGINT) AS VARCHAR)
+      || '.' || CAST(tenths % 10 AS VARCHAR) AS starved_hours,
+    workload_name || COALESCE(' (' || COALESCE(model, model_raw) || ')', '')
+      || COALESCE(' on ' || gpu_product, '') AS headline
+  FROM judged AS j
+)
+SELECT
+  cluster,
+  namespace,
+  workload_kind,
+  workload_name,
+  CAST($window_start_ms AS BIGINT) AS window_start_ms,
+  CAST($window_end_ms AS BIGINT) AS window_end_ms,
+  status,
+  CASE WHEN total_ms > 0
+    THEN CAST(total_ms - unknown_ms AS DOUBLE) / CAST(total_ms AS DOUBLE) END AS coverage,
+  'medium' AS confidence,
+  model,
+  gpu_product,
+  team,
+  headline,
+  'its CPU limit held the GPU back for ' || starved_hours || ' GPU-hours while requests waited'
+    AS because,
+  CASE
+    WHEN status = 'skip' AND total_ms = 0 THEN 'It held no GPU in the closed hours of the window.'
+    WHEN status = 'skip' THEN
+      'It is no serving workload (' || workload_class || '): this rule is not made for it.'
+    WHEN status = 'undetermined' AND covered THEN
+      'No CPU usage or throttling was seen for it, so a starved GPU could not show.'
+    WHEN status = 'undetermined' THEN
+      'Too much of its time is unknown for what was seen to speak for the window.'
+    WHEN status = 'alarm' THEN 'Requests waited and the CPU was throttled while the GPU idled, for '
+      || starved_hours || ' GPU-hours: the same GPU can do the waiting work once it is fed.'
+    ELSE 'Its starved time is below the threshold: ' || starved_hours || ' GPU-hours.'
+  END AS reason,
+  existed_ms,
+  alive_at_end AS alive,
+  CAST(0 AS BIGINT) AS band_percent,
+  'Raise or remove the CPU limit of the container that feeds the GPU.' AS remedy,
+  'raise-cpu-limit' AS remedy_action,
+  workload_kind || '/' || namespace || '/' || workload_name AS remedy_object,
+  'spec.template.spec.containers[*].resources.limits.cpu' AS remedy_field,
+  CAST(NULL AS VARCHAR) AS remedy_current,
+  CAST(NULL AS VARCHAR) AS remedy_proposed,
+  'low' AS remedy_risk,
+  'one rolling restart' AS remedy_disruption,
+  total_ms AS ev_held_gpu_ms,
+  starved_ms AS ev_starved_gpu_ms,
+  unknown_ms AS ev_unknown_gpu_ms,
+  cfs_periods AS ev_cfs_periods,
+  cfs_throttled_periods AS ev_cfs_throttled_periods,
+  cpu_ms AS ev_cpu_ms,
+  queued_ms AS ev_queued_ms,
+  queue_max AS ev_queue_max_requests
+FROM texts
+ORDER BY cluster, namespace, workload_kind, workload_name

@@ -1,0 +1,131 @@
+/*---
+id: dark-capacity
+version: 1.0.0
+title: Serving capacity that had no work for six hours and more
+status: stable
+severity: high
+grain: [cluster, namespace, workload_kind, workload_name]
+requires: [ledger, workload_facts]
+claims: [dark]
+order: 20
+window: {default: 14d, min: 3d}
+params:
+  min_dark_hours: {type: int, unit: GPU-hours, default: 24, why: "a day of one GPU in a fortnight: less is not worth a change"}
+  min_coverage_percent: {type: int, unit: percent, default: 80, why: "what was seen must speak for the window: a fifth unseen may hold all the work"}
+false_positives:
+  - a stand-by for disaster recovery that declares itself nowhere
+  - a service for rare batches whose cold start nobody can wait for
+remediation:
+  action: scale-to-zero
+  text: remove it, scale it to zero, or let it scale to zero for its dark hours
+references:
+  - https://keda.sh/docs/latest/concepts/scaling-deployments/
+rationale: >-
+  Loaded and asked for nothing, for an unbroken run of at least six hours. Probes are not work, and
+  time that nobody saw is not dark.
+---*/
+WITH sums AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    CAST(SUM(ms) AS BIGINT) AS total_ms,
+    CAST(SUM(CASE WHEN class = 'dark' THEN ms ELSE 0 END) AS BIGINT) AS dark_ms,
+    CAST(SUM(CASE WHEN class = 'dark' AND quiet_confidence = 'medium' THEN ms ELSE 0 END) AS BIGINT)
+      AS medium_ms,
+    CAST(SUM(CASE WHEN class IN ('serving', 'lull', 'starved') THEN ms ELSE 0 END) AS BIGINT)
+      AS used_ms,
+    CAST(SUM(CASE WHEN class = 'unknown' THEN ms ELSE 0 END) AS BIGINT) AS unknown_ms,
+    CAST(SUM(CASE WHEN class = 'standby' THEN ms ELSE 0 END) AS BIGINT) AS standby_ms
+  FROM ledger
+  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
+    AND final AND class <> 'absent' AND workload_name <> ''
+  GROUP BY cluster, namespace, workload_kind, workload_name
+),
+judged AS (
+  SELECT
+    w.*,
+    COALESCE(s.total_ms, 0) AS total_ms,
+    COALESCE(s.dark_ms, 0) AS dark_ms,
+    COALESCE(s.medium_ms, 0) AS medium_ms,
+    COALESCE(s.used_ms, 0) AS used_ms,
+    COALESCE(s.unknown_ms, 0) AS unknown_ms,
+    COALESCE(s.standby_ms, 0) AS standby_ms,
+    CAST(CAST(COALESCE(s.dark_ms, 0) + 180000 - (COALESCE(s.dark_ms, 0) + 180000) % 360000
+      AS DOUBLE) / 360000.0 AS BIGINT) AS tenths,
+    CASE
+      WHEN w.workload_class IN ('batch', 'training', 'notebook', 'system') THEN 'skip'
+      WHEN COALESCE(s.total_ms, 0) = 0 THEN 'skip'
+      WHEN (s.total_ms - s.unknown_ms) * 100 < s.total_ms * $min_coverage_percent
+        THEN 'undetermined'
+      WHEN s.dark_ms > 0 AND s.dark_ms >= $min_dark_hours * 3600000 THEN 'alarm'
+      ELSE 'ok'
+    END AS status
+  FROM workload_facts AS w
+  LEFT JOIN sums AS s
+    ON w.cluster = s.cluster
+    AND w.namespace = s.namespace
+    AND w.workload_kind = s.workload_kind
+    AND w.workload_name = s.workload_name
+),
+texts AS (
+  SELECT
+    j.*,
+    CAST(CAST(CAST(tenths - tenths % 10 AS DOUBLE) / 10.0 AS BIGINT) AS VARCHAR)
+      || '.' || CAST(tenths % 10 AS VARCHAR) AS dark_hours,
+    workload_name || COALESCE(' (' || COALESCE(model, model_raw) || ')', '')
+      || COALESCE(' on ' || gpu_product, '') AS headline
+  FROM judged AS j
+)
+SELECT
+  cluster,
+  namespace,
+  workload_kind,
+  workload_name,
+  CAST($window_start_ms AS BIGINT) AS window_start_ms,
+  CAST($window_end_ms AS BIGINT) AS window_end_ms,
+  status,
+  CASE WHEN total_ms > 0
+    THEN CAST(total_ms - unknown_ms AS DOUBLE) / CAST(total_ms AS DOUBLE) END AS coverage,
+  CASE WHEN medium_ms > 0 THEN 'medium' ELSE 'high' END AS confidence,
+  model,
+  gpu_product,
+  team,
+  headline,
+  'it had no work for ' || dark_hours || ' GPU-hours' AS because,
+  CASE
+    WHEN status = 'skip' AND total_ms = 0 THEN 'It held no GPU in the closed hours of the window.'
+    WHEN status = 'skip' THEN
+      'It is no serving workload (' || workload_class || '): quiet says nothing about it.'
+    WHEN status = 'undetermined' THEN 'Too much of its time is unknown: no telemetry, or telemetry '
+      || 'that contradicts itself, so what was seen does not speak for the window.'
+    WHEN status = 'alarm' AND used_ms = 0 THEN 'Nothing was asked of it in all the time that was '
+      || 'seen: ' || dark_hours || ' GPU-hours in runs of at least six hours.'
+    WHEN status = 'alarm' THEN 'It works, and between that it is dark for ' || dark_hours
+      || ' GPU-hours in runs of at least six hours.'
+    ELSE 'Its dark time is below the threshold: ' || dark_hours || ' GPU-hours.'
+  END AS reason,
+  existed_ms,
+  alive_at_end AS alive,
+  CAST(0 AS BIGINT) AS band_percent,
+  CASE
+    WHEN used_ms = 0 THEN 'Remove it or scale it to zero.'
+    ELSE 'Scale it to zero for its dark hours, by schedule or by its own demand.'
+  END AS remedy,
+  'scale-to-zero' AS remedy_action,
+  remedy_object,
+  remedy_replicas_field AS remedy_field,
+  CAST(COALESCE(min_replicas, replicas) AS VARCHAR) AS remedy_current,
+  '0' AS remedy_proposed,
+  CASE WHEN used_ms = 0 THEN 'low' ELSE 'medium' END AS remedy_risk,
+  CASE WHEN used_ms = 0 THEN 'none seen: nobody asked for it'
+    ELSE 'the first request after a dark stretch waits for a cold start' END AS remedy_disruption,
+  total_ms AS ev_held_gpu_ms,
+  dark_ms AS ev_dark_gpu_ms,
+  medium_ms AS ev_dark_without_engine_series_gpu_ms,
+  used_ms AS ev_used_gpu_ms,
+  standby_ms AS ev_standby_gpu_ms,
+  unknown_ms AS ev_unknown_gpu_ms
+FROM texts
+ORDER BY cluster, namespace, workload_kind, workload_name
