@@ -202,6 +202,15 @@ pub(super) async fn conclude(
     work.digests.insert("evidence".to_owned(), evidence.digest.clone());
     let detection = detection.with_evidence(&evidence.digest);
 
+    // The very bytes that a replay must give again, one finding a line.
+    let mut lines = String::new();
+    for finding in &detection.findings {
+        lines.push_str(&finding.canonical()?);
+        lines.push('\n');
+    }
+    let kept = work.lake.put_evidence(lines.as_bytes()).await?;
+    work.digests.insert("findings".to_owned(), kept);
+
     let failed = |table: &'static str| {
         move |error: datafusion::arrow::error::ArrowError| {
             CliError::Unexpected(format!("cannot build rows of `{table}`: {error}"))
