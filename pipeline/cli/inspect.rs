@@ -70,7 +70,7 @@ pub(super) async fn verify(args: &ConfigArg) -> Result<Exit, CliError> {
 }
 
 pub(super) fn detectors(args: &DetectorsArgs) -> Result<Exit, CliError> {
-    let queries = QuerySet::embedded()?;
+    let queries = QuerySet::embedded().map_err(|error| CliError::Unexpected(error.to_string()))?;
     let mut out = std::io::stdout().lock();
     match &args.what {
         DetectorsWhat::List { output } => {

@@ -5,12 +5,14 @@
 //! where, and what to do, and ends in a documented exit code.
 
 mod args;
+mod conclude;
 mod data;
 mod error;
 mod explain;
 mod inspect;
 mod output;
 mod publish;
+mod report_data;
 mod run;
 mod sources;
 mod sql;

@@ -4,6 +4,7 @@
 //! price, detect, keep evidence, publish; then render and sign. Whatever kills it before
 //! publication leaves every reader where it was.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{FailOn, RunArgs, SpanArgs};
@@ -23,7 +24,9 @@ const WINDOW_DAYS: i64 = 14;
 
 pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
-    let queries = QuerySet::embedded().map_err(|e| CliError::Unexpected(e.to_string()))?;
+    let queries = Arc::new(
+        QuerySet::embedded().map_err(|error| CliError::Unexpected(error.to_string()))?,
+    );
     let settings = conclude::Settings::new(&config, &queries)?;
     let output = args
         .output

@@ -2,6 +2,8 @@
 //! for publication. Nothing here is visible to any reader.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
@@ -11,7 +13,7 @@ use super::{data, say};
 use crate::catalogue;
 use crate::config::Config;
 use crate::detect::QuerySet;
-use crate::detect::derive::{DayRequest, derive_day};
+use crate::detect::derive::{DayRequest, derive_days};
 use crate::inventory::batches::batches;
 use crate::inventory::input::{FloorRule, Inputs};
 use crate::inventory::{self, Embedded};
@@ -146,38 +148,48 @@ impl<'a> Workspace<'a> {
     /// Rebuilds rollups and the ledger of every day whose content changed.
     pub(super) async fn derive(
         &mut self,
-        queries: &QuerySet,
+        queries: &Arc<QuerySet>,
         span: TimeWindow,
         ends: &BTreeMap<String, i64>,
     ) -> Result<(), CliError> {
         let session = self.session().await?;
         let catalogue_digest = catalogue::digest();
+        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
         for cluster in &self.config.file.clusters {
             let Some(data_end_ms) = ends.get(&cluster.name).copied() else { continue };
             let (mut rebuilt, mut kept) = (0, 0);
-            for day in span.days() {
-                let key = format!("derive/{}/{}", cluster.name, day.date());
-                let previous =
-                    self.base.as_ref().and_then(|base| base.digests.get(&key)).cloned();
+            let days: Vec<TimeWindow> = span.days().collect();
+            for chunk in days.chunks(at_once) {
+                let name = cluster.name.clone();
+                let key = move |day: &TimeWindow| format!("derive/{name}/{}", day.date());
+                let previous = |day: &TimeWindow| {
+                    self.base.as_ref().and_then(|base| base.digests.get(&key(day))).cloned()
+                };
+                let asked: Vec<(TimeWindow, Option<String>)> =
+                    chunk.iter().map(|day| (*day, previous(day))).collect();
                 let request = DayRequest {
                     cluster: &cluster.name,
-                    day,
+                    day: chunk[0],
                     data_end_ms,
                     catalogue_digest: &catalogue_digest,
                 };
-                match derive_day(&session, queries, &request, previous.as_deref()).await? {
-                    None => {
-                        kept += 1;
-                        self.digests.insert(key, previous.unwrap_or_default());
-                    }
-                    Some(derived) => {
-                        rebuilt += 1;
-                        let partition = PartitionKey::new(day.date(), cluster.name.clone());
-                        for (table, batches) in derived.tables {
-                            self.stage(table, &partition, batches).await?;
+                let results = derive_days(&session, queries, &request, asked.clone()).await?;
+                for ((day, previous), derived) in asked.into_iter().zip(results) {
+                    let digest = match derived {
+                        None => {
+                            kept += 1;
+                            previous.unwrap_or_default()
                         }
-                        self.digests.insert(key, derived.digest);
-                    }
+                        Some(derived) => {
+                            rebuilt += 1;
+                            let partition = PartitionKey::new(day.date(), cluster.name.clone());
+                            for (table, batches) in derived.tables {
+                                self.stage(table, &partition, batches).await?;
+                            }
+                            derived.digest
+                        }
+                    };
+                    self.digests.insert(key(&day), digest);
                 }
                 self.lease.renew(super::now_ms()).await?;
             }

@@ -1,0 +1,233 @@
+//! Owns the end of a run: publication, then the report, the findings and the signed manifest, put
+//! into a folder of their own that appears whole or not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Datelike as _};
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use super::conclude::Concluded;
+use super::error::CliError;
+use super::stages::Workspace;
+use super::{CODE_VERSION, data, report_data, say};
+use crate::approve::{
+    Envelope, ManifestInput, PipelineKey, RecommendationEntry, Subject, statement_bytes,
+};
+use crate::detect::Finding;
+use crate::lake::{LakeView, PublicationDetails};
+use crate::model::TimeWindow;
+use crate::model::canonical::sha256_hex;
+use crate::report::{Renderer, ReportView, usd};
+
+/// How a run ended, for people and for `--fail-on`.
+pub(super) struct Published {
+    pub summary: Vec<String>,
+    pub coverage_percent: i64,
+    alarms_usd: Vec<Option<Decimal>>,
+}
+
+impl Published {
+    /// Whether any alarm's net monthly dollars reach the limit; one without a price reaches any.
+    pub(super) fn alarms_reaching(&self, usd: i64) -> bool {
+        self.alarms_usd.iter().any(|net| net.is_none_or(|net| net >= Decimal::from(usd)))
+    }
+}
+
+/// Finds out now whether the output can be written.
+pub(super) fn probe(output: &Path) -> Result<(), CliError> {
+    let probe = output.join(format!(".probe-{}", std::process::id()));
+    fs::create_dir_all(output)
+        .and_then(|()| fs::write(&probe, b""))
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(|error| CliError::file("write the report to", output, error))
+}
+
+/// Publishes what the run has staged, then writes and signs its files.
+pub(super) async fn publish(
+    work: Workspace<'_>,
+    concluded: Concluded,
+    window: TimeWindow,
+    shown: TimeWindow,
+    output: &Path,
+) -> Result<Published, CliError> {
+    let Workspace { lake, config, lease, raw, base, staged, digests, now_ms, .. } = work;
+    let details = PublicationDetails {
+        runs: concluded
+            .clusters
+            .iter()
+            .map(|cluster| (cluster.clone(), concluded.run_id.clone()))
+            .collect(),
+        digests,
+        window,
+        code_version: CODE_VERSION.to_owned(),
+        now_ms,
+    };
+    lease.renew(super::now_ms()).await?;
+    let publication = lake.publish(lease, base.as_ref(), &raw, staged, details).await?;
+
+    let session = data::session(lake, &LakeView::published(&publication)).await?;
+    let findings = &concluded.detection.findings;
+    let data =
+        report_data::read(&session, &publication, findings, window, shown.end_ms).await?;
+    let view = ReportView::new(&data);
+    let templates = config.file.report.templates.as_ref().map(|t| config.resolve(t));
+    let renderer = Renderer::new(templates.as_deref())?;
+    let files = [
+        ("report.html", renderer.html(&view)?.into_bytes()),
+        ("report.md", renderer.markdown(&view)?.into_bytes()),
+        ("findings.json", findings_json(findings)?.into_bytes()),
+        ("recommendations.json", recommendations_json(findings)?.into_bytes()),
+    ];
+
+    let key_path = config.file.approve.signing_key.as_ref().map_or_else(
+        || output.with_file_name("pipeline_ed25519"),
+        |path| config.resolve(path),
+    );
+    let (key, created) = PipelineKey::open_or_create(&key_path)?;
+    if created {
+        say(&format!(
+            "made the pipeline's signing key `{}`; verify with `{}.pub`",
+            key_path.display(),
+            key_path.display()
+        ));
+    }
+    let manifest = ManifestInput {
+        run_id: concluded.run_id.clone(),
+        publication: publication.number,
+        created_ms: now_ms,
+        window,
+        tables: publication.tables.clone(),
+        digests: publication.digests.clone(),
+        tool_version: CODE_VERSION.to_owned(),
+        subjects: files
+            .iter()
+            .map(|(name, bytes)| Subject { name: (*name).to_owned(), sha256: sha256_hex(bytes) })
+            .collect(),
+        recommendations: recommendations(findings, &concluded.evidence.digest)?,
+    };
+    let envelope = Envelope::sign(&statement_bytes(&manifest)?, &key)?.to_bytes()?;
+
+    let folder = folder_of(output, window, publication.number);
+    write_whole(&folder, &files, &envelope)?;
+    write_latest(output, &folder)?;
+
+    let alarms: Vec<&Finding> = findings.iter().filter(|f| f.status == "alarm").collect();
+    let known: i64 = data.classes.iter().filter(|c| c.class != "unknown").map(|c| c.ms).sum();
+    let total: i64 = data.classes.iter().map(|c| c.ms).sum();
+    let avoidable: Decimal = alarms.iter().filter_map(|f| f.net_window_usd).sum();
+    let mut summary = vec![
+        format!(
+            "{} findings, {} of {} avoidable ({}), ledger {} GPU-hours of {} capacity, {} not seen",
+            alarms.len(),
+            usd(avoidable),
+            view.headline.fleet_cost,
+            view.headline.avoidable_share,
+            view.ledger_total.gpu_hours,
+            view.capacity_gpu_hours,
+            view.headline.unknown_share
+        ),
+        format!("report: {}", folder.join("report.html").display()),
+        format!("        {}", folder.join("report.md").display()),
+        format!("findings: {}", folder.join("findings.json").display()),
+        format!("manifest: {}", folder.join("manifest.dsse.json").display()),
+    ];
+    if !view.ledger_balances {
+        summary.push(
+            "warning: the ledger does not sum to capacity: use no number of this report".to_owned(),
+        );
+    }
+    Ok(Published {
+        summary,
+        coverage_percent: if total > 0 { known * 100 / total } else { 0 },
+        alarms_usd: alarms.iter().map(|f| f.net_monthly_usd).collect(),
+    })
+}
+
+/// `<output>/YYYY/Www/<publication>`, by the week of the window's last day.
+fn folder_of(output: &Path, window: TimeWindow, publication: u64) -> PathBuf {
+    let last = DateTime::from_timestamp_millis(window.end_ms - 1).unwrap_or_default().iso_week();
+    output
+        .join(format!("{:04}", last.year()))
+        .join(format!("W{:02}", last.week()))
+        .join(publication.to_string())
+}
+
+fn findings_json(findings: &[Finding]) -> Result<String, CliError> {
+    let mut lines = Vec::new();
+    for finding in findings.iter().filter(|f| f.status != "ok") {
+        lines.push(finding.canonical()?);
+    }
+    Ok(format!("[\n{}\n]\n", lines.join(",\n")))
+}
+
+fn recommendations_json(findings: &[Finding]) -> Result<String, CliError> {
+    let mut lines = Vec::new();
+    for recommendation in findings.iter().filter_map(|f| f.recommendation.as_ref()) {
+        lines.push(recommendation.canonical()?);
+    }
+    lines.sort();
+    Ok(format!("[\n{}\n]\n", lines.join(",\n")))
+}
+
+fn recommendations(
+    findings: &[Finding],
+    evidence: &str,
+) -> Result<Vec<RecommendationEntry>, CliError> {
+    let mut entries = Vec::new();
+    for recommendation in findings.iter().filter_map(|f| f.recommendation.as_ref()) {
+        entries.push(RecommendationEntry {
+            id: recommendation.recommendation_id.clone(),
+            finding_id: recommendation.finding_id.clone(),
+            sha256: recommendation.sha256()?,
+            action: recommendation.action.clone(),
+            object: recommendation.object.clone(),
+            field: recommendation.field.clone(),
+            current: recommendation.current_value.clone(),
+            proposed: recommendation.proposed_value.clone(),
+            net_monthly_usd: recommendation.net_monthly_usd.map(|usd| usd.to_string()),
+            evidence_sha256: evidence.to_owned(),
+        });
+    }
+    Ok(entries)
+}
+
+/// Writes a folder under another name and renames it: a reader sees all of its files or none.
+fn write_whole(
+    folder: &Path,
+    files: &[(&str, Vec<u8>)],
+    envelope: &[u8],
+) -> Result<(), CliError> {
+    let parent = folder.parent().unwrap_or(Path::new("."));
+    let partial = parent.join(format!(
+        ".partial-{}-{}",
+        folder.file_name().unwrap_or_default().to_string_lossy(),
+        std::process::id()
+    ));
+    let failed = |error| CliError::file("write the report to", folder, error);
+    fs::create_dir_all(&partial).map_err(failed)?;
+    for (name, bytes) in files {
+        fs::write(partial.join(name), bytes).map_err(failed)?;
+    }
+    fs::write(partial.join("manifest.dsse.json"), envelope).map_err(failed)?;
+    if folder.exists() {
+        // Reports are never overwritten; a number is used once, so this one is another lake's.
+        let _ = fs::remove_dir_all(&partial);
+        return Err(CliError::Usage(format!(
+            "`{}` exists already, from another lake: choose another output",
+            folder.display()
+        )));
+    }
+    fs::rename(&partial, folder).map_err(failed)
+}
+
+fn write_latest(output: &Path, folder: &Path) -> Result<(), CliError> {
+    let relative = folder.strip_prefix(output).unwrap_or(folder).to_string_lossy().into_owned();
+    let text = format!("{}\n", Value::from_iter([("path", Value::from(relative))]));
+    let partial = output.join(format!(".latest-{}", std::process::id()));
+    let latest = output.join("latest.json");
+    fs::write(&partial, text)
+        .and_then(|()| fs::rename(&partial, &latest))
+        .map_err(|error| CliError::file("write", latest, error))
+}

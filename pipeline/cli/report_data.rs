@@ -1,0 +1,242 @@
+//! Owns the way from a publication to the report's plain data: the queries of `queries/report/`.
+
+use std::collections::BTreeMap;
+
+use datafusion::prelude::SessionContext;
+
+use super::CODE_VERSION;
+use super::conclude::window_rows;
+use super::error::CliError;
+use crate::detect::Finding;
+use crate::lake::Publication;
+use crate::lake::columns::{int, text, text_at, usd, usd_at};
+use crate::model::TimeWindow;
+use crate::report::{
+    BlindSpot, ClassTotal, DayClasses, FindingData, PriceRow, RecommendationData, ReportData,
+    WorkloadRow, gpu_hours,
+};
+
+/// Reads everything that the report shows through a session over the publication.
+pub(super) async fn read(
+    session: &SessionContext,
+    publication: &Publication,
+    findings: &[Finding],
+    window: TimeWindow,
+    shown_end_ms: i64,
+) -> Result<ReportData, CliError> {
+    let (capacity_ms, gpus) = capacity(session, window).await?;
+    Ok(ReportData {
+        run_id: publication.runs.values().max().cloned().unwrap_or_default(),
+        publication: publication.number,
+        code_version: CODE_VERSION.to_owned(),
+        window,
+        price_basis: "list".to_owned(),
+        clusters: publication.runs.keys().cloned().collect(),
+        gpus: u64::try_from(gpus).unwrap_or(0),
+        classes: classes(session, window).await?,
+        days: days(session, window, shown_end_ms).await?,
+        findings: findings.iter().map(finding).collect(),
+        workloads: workloads(session, window).await?,
+        blind_spots: blind_spots(session, window).await?,
+        prices: prices(session, window).await?,
+        digests: publication
+            .digests
+            .iter()
+            .filter(|(name, _)| !name.starts_with("derive/"))
+            .map(|(name, digest)| (name.clone(), digest.clone()))
+            .collect(),
+        capacity_ms,
+    })
+}
+
+async fn capacity(session: &SessionContext, window: TimeWindow) -> Result<(i64, i64), CliError> {
+    let sql = include_str!("../../queries/report/capacity.sql");
+    let batches = window_rows(session, sql, window, window.end_ms).await?;
+    let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
+        return Ok((0, 0));
+    };
+    Ok((int(batch, "capacity_ms")?.value(0), int(batch, "gpus")?.value(0)))
+}
+
+async fn classes(
+    session: &SessionContext,
+    window: TimeWindow,
+) -> Result<Vec<ClassTotal>, CliError> {
+    let sql = include_str!("../../queries/report/classes.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (class, ms) = (text(&batch, "class")?, int(&batch, "ms")?);
+        let (cost, unpriced) = (usd(&batch, "cost_usd")?, int(&batch, "unpriced_ms")?);
+        rows.extend((0..batch.num_rows()).map(|row| ClassTotal {
+            class: class.value(row).to_owned(),
+            ms: ms.value(row),
+            cost_usd: usd_at(&cost, row),
+            unpriced_ms: unpriced.value(row),
+        }));
+    }
+    Ok(rows)
+}
+
+async fn days(
+    session: &SessionContext,
+    window: TimeWindow,
+    shown_end_ms: i64,
+) -> Result<Vec<DayClasses>, CliError> {
+    let sql = include_str!("../../queries/report/days.sql");
+    let mut rows: Vec<DayClasses> = Vec::new();
+    for batch in window_rows(session, sql, window, shown_end_ms).await? {
+        let (day, class) = (text(&batch, "day")?, text(&batch, "class")?);
+        let (ms, closed) = (int(&batch, "ms")?, int(&batch, "closed")?);
+        for row in 0..batch.num_rows() {
+            if rows.last().is_none_or(|last| last.date != day.value(row)) {
+                rows.push(DayClasses {
+                    date: day.value(row).to_owned(),
+                    closed: true,
+                    classes: Vec::new(),
+                });
+            }
+            if let Some(last) = rows.last_mut() {
+                last.closed &= closed.value(row) == 1;
+                last.classes.push((class.value(row).to_owned(), ms.value(row)));
+            }
+        }
+    }
+    Ok(rows)
+}
+
+async fn workloads(
+    session: &SessionContext,
+    window: TimeWindow,
+) -> Result<Vec<WorkloadRow>, CliError> {
+    let sql = include_str!("../../queries/report/workloads.sql");
+    let mut rows: Vec<WorkloadRow> = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (cluster, namespace) = (text(&batch, "cluster")?, text(&batch, "namespace")?);
+        let (kind, name) = (text(&batch, "workload_kind")?, text(&batch, "workload_name")?);
+        let (class, model) = (text(&batch, "class")?, text(&batch, "model")?);
+        let (product, team) = (text(&batch, "gpu_product")?, text(&batch, "team")?);
+        let (ms, cost) = (int(&batch, "ms")?, usd(&batch, "cost_usd")?);
+        for row in 0..batch.num_rows() {
+            let same = rows.last().is_some_and(|last| {
+                last.cluster == cluster.value(row)
+                    && last.namespace == namespace.value(row)
+                    && last.kind == kind.value(row)
+                    && last.name == name.value(row)
+            });
+            if !same {
+                rows.push(WorkloadRow {
+                    cluster: cluster.value(row).to_owned(),
+                    namespace: namespace.value(row).to_owned(),
+                    kind: kind.value(row).to_owned(),
+                    name: name.value(row).to_owned(),
+                    model: None,
+                    gpu_product: None,
+                    team: None,
+                    ms_by_class: BTreeMap::new(),
+                    cost_usd: None,
+                });
+            }
+            let Some(last) = rows.last_mut() else { continue };
+            last.model = last.model.take().or(text_at(&model, row));
+            last.gpu_product = last.gpu_product.take().or(text_at(&product, row));
+            last.team = last.team.take().or(text_at(&team, row));
+            *last.ms_by_class.entry(class.value(row).to_owned()).or_default() += ms.value(row);
+            // One class without a price leaves the workload without one: a part is no whole.
+            let first = last.ms_by_class.len() == 1;
+            last.cost_usd = match (last.cost_usd, usd_at(&cost, row)) {
+                (None, cost) if first => cost,
+                (Some(sum), Some(cost)) => Some(sum + cost),
+                _ => None,
+            };
+        }
+    }
+    Ok(rows)
+}
+
+async fn blind_spots(
+    session: &SessionContext,
+    window: TimeWindow,
+) -> Result<Vec<BlindSpot>, CliError> {
+    let sql = include_str!("../../queries/report/blind_spots.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (cluster, node) = (text(&batch, "cluster")?, text(&batch, "node")?);
+        let (namespace, name) = (text(&batch, "namespace")?, text(&batch, "workload_name")?);
+        let (first, last) = (text(&batch, "first_day")?, text(&batch, "last_day")?);
+        let ms = int(&batch, "ms")?;
+        for row in 0..batch.num_rows() {
+            let holder = if name.value(row).is_empty() {
+                "held by nobody, and yet its telemetry is missing or shows work".to_owned()
+            } else {
+                format!(
+                    "held by {}/{}, whose telemetry was missing or contradictory",
+                    namespace.value(row),
+                    name.value(row)
+                )
+            };
+            let span = if first.value(row) == last.value(row) {
+                format!("on {}", first.value(row))
+            } else {
+                format!("between {} and {}", first.value(row), last.value(row))
+            };
+            rows.push(BlindSpot {
+                what: format!("{}/{}", cluster.value(row), node.value(row)),
+                why: format!("{holder}, {span}"),
+                gpu_hours: gpu_hours(ms.value(row)),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+async fn prices(
+    session: &SessionContext,
+    window: TimeWindow,
+) -> Result<Vec<PriceRow>, CliError> {
+    let sql = include_str!("../../queries/report/prices.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (key, rung) = (text(&batch, "price_key")?, text(&batch, "rung")?);
+        let (provenance, price) =
+            (text(&batch, "provenance")?, usd(&batch, "usd_per_gpu_hour")?);
+        rows.extend((0..batch.num_rows()).map(|row| PriceRow {
+            key: key.value(row).replace('|', " · "),
+            usd_per_gpu_hour: usd_at(&price, row),
+            rung: rung.value(row).to_owned(),
+            provenance: provenance.value(row).to_owned(),
+        }));
+    }
+    Ok(rows)
+}
+
+fn finding(finding: &Finding) -> FindingData {
+    FindingData {
+        id: finding.finding_id.clone(),
+        handle: finding.handle.clone(),
+        detector: format!("{} {}", finding.detector, finding.detector_version),
+        title: finding.title.clone(),
+        status: finding.status.clone(),
+        reason: finding.reason.clone(),
+        confidence: finding.confidence.clone(),
+        coverage: finding.coverage.and_then(|c| rust_decimal::Decimal::try_from(c).ok()),
+        waste_gpu_ms: finding.waste_gpu_ms,
+        gross_window_usd: finding.gross_window_usd,
+        net_window_usd: finding.net_window_usd,
+        net_monthly_usd: finding.net_monthly_usd,
+        net_p10_usd: finding.net_p10_usd,
+        net_p90_usd: finding.net_p90_usd,
+        realisable_monthly_usd: finding.realisable_monthly_usd,
+        price_basis: finding.price_basis.clone(),
+        remedy: finding.remedy.clone(),
+        evidence: finding.evidence.clone(),
+        recommendation: finding.recommendation.as_ref().map(|r| RecommendationData {
+            id: r.recommendation_id.clone(),
+            action: r.action.clone(),
+            object: r.object.clone(),
+            field: r.field.clone(),
+            current: r.current_value.clone(),
+            proposed: r.proposed_value.clone(),
+            risk: r.risk.clone(),
+        }),
+    }
+}
