@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, StringArray,
 };
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::tests::*;
 use super::*;
 use crate::detect::findings::stored_usd;
+use crate::detect::{collect, replay_all};
 use crate::lake::schema::{self, ColumnType};
 use crate::model::time::{DAY_MS, HOUR_MS};
 
@@ -152,5 +154,32 @@ async fn the_worked_example_through_the_projects_detectors() {
             .filter(|found| found.status == "alarm")
             .count(),
         3
+    );
+
+    // The stored SQL on the stored rows: the same findings, of all five detectors.
+    let evidence = collect(&session, &queries, &inputs, &detection)
+        .await
+        .unwrap();
+    let detection = detection.with_evidence(&evidence.digest);
+    let blobs = &evidence.blobs;
+    let fetch = |sha256: String| async move {
+        blobs
+            .get(&sha256)
+            .map(|bytes| Bytes::from(bytes.clone()))
+            .ok_or("it is not there")
+    };
+    assert_eq!(
+        replay_all(&evidence.manifest, fetch).await.unwrap(),
+        detection
+    );
+    let copied: BTreeSet<&str> = evidence
+        .manifest
+        .tables
+        .iter()
+        .map(|table| table.table.as_str())
+        .collect();
+    assert!(
+        copied.contains("workload_facts") && copied.contains("candidates"),
+        "{copied:?}"
     );
 }
