@@ -95,7 +95,7 @@ pub(crate) fn load(root: &Path) -> Result<Vec<Case>, String> {
         let text = fs::read_to_string(&file).map_err(|e| format!("{shown}: {e}"))?;
         let mut value: Value =
             serde_yaml_ng::from_str(&text).map_err(|e| format!("{shown}: {e}"))?;
-        value.apply_merge().map_err(|e| format!("{shown}: {e}"))?;
+        merge(&mut value).map_err(|why| format!("{shown}: {why}"))?;
         let written: Vec<Written> =
             serde_yaml_ng::from_value(value).map_err(|e| format!("{shown}: {e}"))?;
         if written.is_empty() {
@@ -112,6 +112,25 @@ pub(crate) fn load(root: &Path) -> Result<Vec<Case>, String> {
         }
     }
     Ok(cases)
+}
+
+/// Resolves `<<`, also where what is merged merges in its turn, which the parser's own does not.
+fn merge(value: &mut Value) -> Result<(), String> {
+    match value {
+        Value::Mapping(mapping) => {
+            while let Some(base) = mapping.remove("<<") {
+                let Value::Mapping(base) = base else {
+                    return Err("`<<` merges a mapping".to_owned());
+                };
+                for (key, value) in base {
+                    mapping.entry(key).or_insert(value);
+                }
+            }
+            mapping.iter_mut().try_for_each(|(_, value)| merge(value))
+        }
+        Value::Sequence(items) => items.iter_mut().try_for_each(merge),
+        _ => Ok(()),
+    }
 }
 
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> Result<(), String> {
