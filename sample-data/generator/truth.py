@@ -42,7 +42,9 @@ def classes_of(pod, first, last):
             marks.append("pending")
         elif middle < pod.ready:
             marks.append("pending")
-        elif pod.load.starved[b]:
+        elif pod.load.throttled[b] >= 0.25 and pod.load.activity[b] <= 0.3 and (
+                pod.load.starved[b] or works(pod.load, b)):
+            # A queue, or traffic, while the CPU limit holds the GPU back.
             marks.append("starved")
         elif works(pod.load, b):
             marks.append("work")

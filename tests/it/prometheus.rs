@@ -60,9 +60,9 @@ fn options(port: u16) -> RemoteOptions {
 
 // A real server.
 
-struct Server {
+pub(crate) struct Server {
     process: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Drop for Server {
@@ -73,7 +73,7 @@ impl Drop for Server {
 }
 
 /// Whether the program is there; its absence is an error where CI promises it.
-fn installed(program: &str) -> bool {
+pub(crate) fn installed(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     assert!(
         found || std::env::var("CI").as_deref() != Ok("true"),
@@ -143,7 +143,7 @@ fn make_blocks(folder: &Path) {
     assert!(made.status.success(), "{made:?}");
 }
 
-async fn start_prometheus(folder: &Path) -> Server {
+pub(crate) async fn start_prometheus(folder: &Path) -> Server {
     // A port that was free a moment ago.
     let port = {
         let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
