@@ -19,7 +19,7 @@ detector ID:
 
 # The main job on the sample
 demo:
-    cargo run -- run --config sample-data/idleproof.toml --last 28d
+    cargo run -- run --config sample-data/idleproof.toml
 
 # Accept changed golden outputs; read the diff afterwards
 bless:

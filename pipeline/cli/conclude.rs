@@ -165,8 +165,7 @@ pub(super) async fn conclude(
     let unknown: Vec<&str> = prices
         .values()
         .flatten()
-        .filter(|(_, row)| row.list_usd_per_gpu_hour.is_none())
-        .filter(|(_, row)| row.effective_usd_per_gpu_hour.is_none())
+        .filter(|(_, row)| row.usd_per_gpu_hour().is_none())
         .map(|(key, _)| key.as_str())
         .collect();
     if !unknown.is_empty() {

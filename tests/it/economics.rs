@@ -62,7 +62,7 @@ fn a_sheet_prices_today_and_the_catalogue_the_alternatives() {
     let facts = NodeFacts::from_key(workload.price_key.as_deref().unwrap()).unwrap();
     let today = book.price(&facts, Some(8)).unwrap();
     assert_eq!(today.rung, Rung::Sheet);
-    assert_eq!(today.effective_usd_per_gpu_hour, Some("4".parse().unwrap()));
+    assert_eq!(today.usd_per_gpu_hour(), Some("4".parse().unwrap()));
 
     let slo = SloRule {
         namespace: Some("chat".to_owned()),
@@ -99,7 +99,7 @@ fn a_sheet_prices_today_and_the_catalogue_the_alternatives() {
             .iter()
             .find(|price| Some(price.price_key()) == row.price_key)
             .unwrap();
-        assert!(price.effective_usd_per_gpu_hour.is_some());
+        assert!(price.usd_per_gpu_hour().is_some());
         assert!(
             price.provenance.starts_with("catalogue: aws"),
             "{}",

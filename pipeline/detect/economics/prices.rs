@@ -117,6 +117,14 @@ pub struct PriceRow {
 }
 
 impl PriceRow {
+    /// What a GPU-hour costs: effective, else contracted, else list.
+    #[must_use]
+    pub fn usd_per_gpu_hour(&self) -> Option<Decimal> {
+        self.effective_usd_per_gpu_hour
+            .or(self.contracted_usd_per_gpu_hour)
+            .or(self.list_usd_per_gpu_hour)
+    }
+
     #[must_use]
     pub fn price_key(&self) -> String {
         self.facts.key()
@@ -203,12 +211,12 @@ impl PriceBook {
             }
             let rank = |row: &PriceRow| {
                 (
-                    row.effective_usd_per_gpu_hour,
+                    row.usd_per_gpu_hour(),
                     row.gpus_per_node,
                     row.price_key(),
                 )
             };
-            if row.effective_usd_per_gpu_hour.is_some()
+            if row.usd_per_gpu_hour().is_some()
                 && best.as_ref().is_none_or(|kept| rank(&row) < rank(kept))
             {
                 best = Some(row);
@@ -244,7 +252,7 @@ fn from_instance(facts: &NodeFacts, instance: &Instance, gpus: Option<i64>) -> O
         gpus_per_node: gpus,
         list_usd_per_gpu_hour: Some(price),
         contracted_usd_per_gpu_hour: None,
-        effective_usd_per_gpu_hour: Some(price),
+        effective_usd_per_gpu_hour: None,
         rung,
         band_percent,
         provenance: format!(
@@ -268,7 +276,7 @@ fn from_provider(facts: &NodeFacts, gpus: Option<i64>) -> Option<PriceRow> {
         gpus_per_node: gpus,
         list_usd_per_gpu_hour: Some(price),
         contracted_usd_per_gpu_hour: None,
-        effective_usd_per_gpu_hour: Some(price),
+        effective_usd_per_gpu_hour: None,
         rung: Rung::ProviderGpu,
         band_percent: PROVIDER_GPU_BAND,
         provenance: format!(

@@ -72,11 +72,11 @@ fn cost(placements: &Placements, row: &Placement) -> Decimal {
         .prices
         .iter()
         .find(|price| price.price_key() == key)
-        .and_then(|price| price.effective_usd_per_gpu_hour)
+        .and_then(|price| price.usd_per_gpu_hour())
         .unwrap_or_else(|| {
             let facts = NodeFacts::from_key(key).unwrap();
             let row = PriceBook::default().price(&facts, None).unwrap();
-            row.effective_usd_per_gpu_hour.unwrap()
+            row.usd_per_gpu_hour().unwrap()
         });
     price * Decimal::from(row.replicas_at_peak.unwrap() * row.gpu_milli_per_replica / 1000)
 }

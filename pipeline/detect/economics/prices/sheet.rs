@@ -405,7 +405,7 @@ pub(super) fn best(
     };
     let list = per_gpu(row.list)?;
     let contracted = per_gpu(row.contracted)?;
-    let effective = per_gpu(row.effective)?.or(contracted).or(list);
+    let effective = per_gpu(row.effective)?;
     let note = row
         .note
         .as_deref()

@@ -32,7 +32,7 @@ fn every_rung_of_the_ladder() {
         .price(&facts("p5.48xlarge", "H100-SXM-80", "us-east-1"), Some(8))
         .unwrap();
     assert_eq!((exact.rung, exact.band_percent), (Rung::Catalogue, 0));
-    assert_eq!(exact.effective_usd_per_gpu_hour, usd("6.88"));
+    assert_eq!(exact.usd_per_gpu_hour(), usd("6.88"));
     assert!(
         exact.provenance.contains("karpenter"),
         "{}",
@@ -44,7 +44,7 @@ fn every_rung_of_the_ladder() {
         .price(&facts("p5.48xlarge", "H100-SXM-80", "eu-west-1"), None)
         .unwrap();
     assert_eq!((far.rung, far.band_percent), (Rung::OtherRegion, 20));
-    assert_eq!(far.effective_usd_per_gpu_hour, usd("6.88"));
+    assert_eq!(far.usd_per_gpu_hour(), usd("6.88"));
 
     let gpu = none
         .price(&facts("p5.new", "H100-SXM-80", "us-east-1"), None)
@@ -55,7 +55,7 @@ fn every_rung_of_the_ladder() {
         .price(&facts("p9.large", "", "us-east-1"), None)
         .unwrap();
     assert_eq!(
-        (unknown.rung, unknown.effective_usd_per_gpu_hour),
+        (unknown.rung, unknown.usd_per_gpu_hour()),
         (Rung::Unknown, None)
     );
     // A type without a price falls to the next rung, never to zero.
@@ -72,7 +72,7 @@ fn every_rung_of_the_ladder() {
     assert_eq!(row.rung, Rung::Sheet);
     assert_eq!(row.list_usd_per_gpu_hour, usd("6.88"));
     assert_eq!(row.contracted_usd_per_gpu_hour, usd("5"));
-    assert_eq!(row.effective_usd_per_gpu_hour, usd("5"));
+    assert_eq!(row.usd_per_gpu_hour(), usd("5"));
     assert_eq!(row.provenance, "prices.csv, line 2");
 }
 
@@ -87,7 +87,7 @@ fn spot_is_never_priced_at_the_on_demand_rate() {
     let gcp = none
         .price(&spot("g2-standard-4", "L4-24", "gcp"), None)
         .unwrap();
-    assert_eq!(gcp.effective_usd_per_gpu_hour, usd("0.23"));
+    assert_eq!(gcp.usd_per_gpu_hour(), usd("0.23"));
     let aws = none
         .price(&spot("p5.48xlarge", "H100-SXM-80", "aws"), None)
         .unwrap();
@@ -107,7 +107,7 @@ fn the_most_specific_valid_row_wins() {
         sheet
             .price(&facts, Some(8))
             .unwrap()
-            .effective_usd_per_gpu_hour
+            .usd_per_gpu_hour()
     };
     assert_eq!(price("us-east-1"), usd("3"));
     assert_eq!(price("eu-west-1"), usd("4"));
@@ -140,7 +140,7 @@ fn units_and_currencies_convert() {
     let row = month
         .price(&facts("own", "H100-SXM-80", ""), Some(8))
         .unwrap();
-    assert_eq!(row.effective_usd_per_gpu_hour, usd("1"));
+    assert_eq!(row.usd_per_gpu_hour(), usd("1"));
     let error = month
         .price(&facts("own", "H100-SXM-80", ""), None)
         .unwrap_err();
@@ -150,7 +150,7 @@ fn units_and_currencies_convert() {
         "provider,unit,list,currency,valid_from\naws,gpu_hour,2,EUR,\n,usd_rate,1.1,EUR,2026-01-01\n,usd_rate,1.2,EUR,2026-10-01\n,usd_rate,9,EUR,2027-01-01\n",
     );
     let row = euros.price(&facts("own", "H100-SXM-80", ""), None).unwrap();
-    assert_eq!(row.effective_usd_per_gpu_hour, usd("2.4"));
+    assert_eq!(row.usd_per_gpu_hour(), usd("2.4"));
     let none = book("provider,unit,list,currency\naws,gpu_hour,2,EUR\n");
     let error = none
         .price(&facts("own", "H100-SXM-80", ""), None)
@@ -178,7 +178,7 @@ fn candidates_are_what_the_same_provider_sells() {
     let none = PriceBook::default();
     let l4 = none.candidate(&today, "L4-24", 1).unwrap().unwrap();
     assert_eq!(l4.price_key(), "aws|us-east-1|g6.xlarge|L4-24|on-demand");
-    assert_eq!(l4.effective_usd_per_gpu_hour, usd("0.8048"));
+    assert_eq!(l4.usd_per_gpu_hour(), usd("0.8048"));
     let two = none.candidate(&today, "L4-24", 2).unwrap().unwrap();
     assert_eq!(two.facts.instance_type, "g6.12xlarge");
     // AWS sells no A10, and Azure's price is no alternative.
@@ -189,7 +189,7 @@ fn candidates_are_what_the_same_provider_sells() {
         book("provider,gpu_product,unit,list\naws,L4-24,gpu_hour,0.5\nmine,L40S-48,gpu_hour,0.9\n");
     let l4 = sheet.candidate(&today, "L4-24", 1).unwrap().unwrap();
     assert_eq!(
-        (l4.rung, l4.effective_usd_per_gpu_hour),
+        (l4.rung, l4.usd_per_gpu_hour()),
         (Rung::Sheet, usd("0.5"))
     );
     let own = NodeFacts {
