@@ -8,7 +8,12 @@ use super::output::OutputFormat;
 
 /// Finds where GPU money is wasted in LLM inference fleets, proves it and prices it.
 #[derive(Debug, Parser)]
-#[command(name = "idleproof", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "idleproof",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(super) struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -17,15 +22,21 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Ingest, rebuild rollups and the ledger, detect, report, sign: the nightly job
-    #[command(after_help = "Examples:\n  idleproof run --config idleproof.toml\n  idleproof run --last 28d\n  idleproof run --from 2026-11-01 --to 2026-11-15 --fail-on findings=1000")]
+    #[command(
+        after_help = "Examples:\n  idleproof run --config idleproof.toml\n  idleproof run --last 28d\n  idleproof run --from 2026-11-01 --to 2026-11-15 --fail-on findings=1000"
+    )]
     Run(RunArgs),
     /// Read the sources into the lake; publishes nothing
     Ingest(IngestArgs),
     /// Replay a finding from its evidence, to the same bytes
-    #[command(after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a")]
+    #[command(
+        after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a"
+    )]
     Explain(ExplainArgs),
     /// Ask the lake a question in SQL; read-only
-    #[command(after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables")]
+    #[command(
+        after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables"
+    )]
     Sql(SqlArgs),
     /// Check a signed file against a public key; needs no lake and no network
     Verify(VerifyArgs),
@@ -39,7 +50,12 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct ConfigArg {
     /// The configuration file
-    #[arg(long, value_name = "FILE", env = "IDLEPROOF_CONFIG", default_value = "idleproof.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "IDLEPROOF_CONFIG",
+        default_value = "idleproof.toml"
+    )]
     pub config: PathBuf,
 }
 
@@ -204,14 +220,20 @@ fn parse_date(text: &str) -> Result<i64, String> {
 }
 
 fn parse_fail_on(text: &str) -> Result<FailOn, String> {
-    let (what, limit) = text.split_once('=').map_or((text, None), |(w, l)| (w, Some(l)));
+    let (what, limit) = text
+        .split_once('=')
+        .map_or((text, None), |(w, l)| (w, Some(l)));
     let number = |default: i64| match limit {
         None => Ok(default),
-        Some(limit) => limit.parse().map_err(|_| format!("`{limit}` is not a whole number")),
+        Some(limit) => limit
+            .parse()
+            .map_err(|_| format!("`{limit}` is not a whole number")),
     };
     match what {
         "findings" => Ok(FailOn::Findings { usd: number(0)? }),
-        "coverage" => Ok(FailOn::Coverage { percent: number(90)? }),
+        "coverage" => Ok(FailOn::Coverage {
+            percent: number(90)?,
+        }),
         _ => Err("give `findings`, `findings=USD` or `coverage=PERCENT`".to_owned()),
     }
 }

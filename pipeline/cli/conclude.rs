@@ -42,9 +42,8 @@ impl Settings {
             let sheet = std::fs::read_to_string(&path)
                 .map_err(|error| CliError::file("read the price sheet", &path, error))?;
             digests.insert(format!("prices/{name}"), sha256_hex(sheet.as_bytes()));
-            sheets.push(
-                PriceSheet::parse(name, &sheet).map_err(|e| CliError::Usage(e.to_string()))?,
-            );
+            sheets
+                .push(PriceSheet::parse(name, &sheet).map_err(|e| CliError::Usage(e.to_string()))?);
         }
         let mut params = BTreeMap::new();
         for (id, given) in &config.file.params {
@@ -77,7 +76,10 @@ impl Settings {
             }
             params.insert(id.clone(), values);
         }
-        digests.insert("params".to_owned(), sha256_hex(format!("{params:?}").as_bytes()));
+        digests.insert(
+            "params".to_owned(),
+            sha256_hex(format!("{params:?}").as_bytes()),
+        );
         digests.insert(
             "slo".to_owned(),
             sha256_hex(format!("{:?}", config.file.slos).as_bytes()),
@@ -91,14 +93,24 @@ impl Settings {
                 digests.insert(format!("queries/{}", query.path), query.sha256());
             }
         }
-        Ok(Self { params, sheets, slos: config.file.slos.clone(), digests })
+        Ok(Self {
+            params,
+            sheets,
+            slos: config.file.slos.clone(),
+            digests,
+        })
     }
 
     /// The rules that are for a cluster; the first that fits holds.
     fn slo_rules(&self, cluster: &str) -> Vec<SloRule> {
         self.slos
             .iter()
-            .filter(|slo| slo.matching.cluster.as_deref().is_none_or(|only| only == cluster))
+            .filter(|slo| {
+                slo.matching
+                    .cluster
+                    .as_deref()
+                    .is_none_or(|only| only == cluster)
+            })
             .map(|slo| SloRule {
                 namespace: slo.matching.namespace.clone(),
                 workload: slo.matching.workload.clone(),
@@ -136,7 +148,9 @@ pub(super) async fn conclude(
     let results = window_queries(&session, queries, window).await?;
     let result = |name: &str| -> Result<&Vec<RecordBatch>, CliError> {
         results.get(name).ok_or_else(|| {
-            CliError::Unexpected(format!("queries/window/{name}.sql is not among the queries"))
+            CliError::Unexpected(format!(
+                "queries/window/{name}.sql is not among the queries"
+            ))
         })
     };
     let demand = demands(result("demand")?)?;
@@ -146,16 +160,22 @@ pub(super) async fn conclude(
     let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
     let mut prices: BTreeMap<String, BTreeMap<String, PriceRow>> = BTreeMap::new();
     for (cluster, key, gpus) in price_keys(&session, window).await? {
-        let Some(node) = NodeFacts::from_key(&key) else { continue };
+        let Some(node) = NodeFacts::from_key(&key) else {
+            continue;
+        };
         let row = book.price(&node, gpus).map_err(|e| usage(&e))?;
         prices.entry(cluster).or_default().insert(key, row);
     }
     let mut placements: Vec<Placement> = Vec::new();
     for cluster in &clusters {
-        let own: Vec<_> = facts.iter().filter(|w| w.cluster == *cluster).cloned().collect();
+        let own: Vec<_> = facts
+            .iter()
+            .filter(|w| w.cluster == *cluster)
+            .cloned()
+            .collect();
         let rules = settings.slo_rules(cluster);
-        let placed = place(&own, &demand, &rules, &book, SizingParams::default())
-            .map_err(|e| usage(&e))?;
+        let placed =
+            place(&own, &demand, &rules, &book, SizingParams::default()).map_err(|e| usage(&e))?;
         let known = prices.entry(cluster.clone()).or_default();
         for row in placed.prices {
             known.entry(row.price_key()).or_insert(row);
@@ -175,7 +195,11 @@ pub(super) async fn conclude(
         ));
     }
 
-    let run_id = format!("{}-{}", format_ms(work.now_ms).replace([':', '.'], ""), std::process::id());
+    let run_id = format!(
+        "{}-{}",
+        format_ms(work.now_ms).replace([':', '.'], ""),
+        std::process::id()
+    );
     let mut all_prices: BTreeMap<String, PriceRow> = BTreeMap::new();
     for rows in prices.values() {
         all_prices.extend(rows.clone());
@@ -193,12 +217,15 @@ pub(super) async fn conclude(
     for (sha256, bytes) in &evidence.blobs {
         let kept = work.lake.put_evidence(bytes).await?;
         if kept != *sha256 {
-            return Err(CliError::Unexpected(format!("evidence {sha256} was kept as {kept}")));
+            return Err(CliError::Unexpected(format!(
+                "evidence {sha256} was kept as {kept}"
+            )));
         }
     }
     let manifest = evidence.manifest.canonical()?;
     work.lake.put_evidence(manifest.as_bytes()).await?;
-    work.digests.insert("evidence".to_owned(), evidence.digest.clone());
+    work.digests
+        .insert("evidence".to_owned(), evidence.digest.clone());
     let detection = detection.with_evidence(&evidence.digest);
 
     // The very bytes that a replay must give again, one finding a line.
@@ -218,22 +245,48 @@ pub(super) async fn conclude(
     let rows = run_rows(&clusters, &detection.findings, &detection.claims)?;
     for cluster in &clusters {
         let partition = PartitionKey::new(run_id.clone(), cluster.clone());
-        let own: Vec<Placement> =
-            inputs.placements.iter().filter(|p| p.cluster == *cluster).cloned().collect();
-        let priced: Vec<PriceRow> =
-            prices.get(cluster).map(|rows| rows.values().cloned().collect()).unwrap_or_default();
+        let own: Vec<Placement> = inputs
+            .placements
+            .iter()
+            .filter(|p| p.cluster == *cluster)
+            .cloned()
+            .collect();
+        let priced: Vec<PriceRow> = prices
+            .get(cluster)
+            .map(|rows| rows.values().cloned().collect())
+            .unwrap_or_default();
         let placed = placements_batch(&own).map_err(failed("placements"))?;
         let priced = prices_batch(&priced).map_err(failed("prices"))?;
         work.stage("placements", &partition, vec![placed]).await?;
         work.stage("prices", &partition, vec![priced]).await?;
         if let Some(rows) = rows.get(cluster) {
-            work.stage("findings", &partition, vec![rows.findings.clone()]).await?;
-            work.stage("recommendations", &partition, vec![rows.recommendations.clone()]).await?;
-            work.stage("claims_netted", &partition, vec![rows.claims_netted.clone()]).await?;
+            work.stage("findings", &partition, vec![rows.findings.clone()])
+                .await?;
+            work.stage(
+                "recommendations",
+                &partition,
+                vec![rows.recommendations.clone()],
+            )
+            .await?;
+            work.stage(
+                "claims_netted",
+                &partition,
+                vec![rows.claims_netted.clone()],
+            )
+            .await?;
         }
     }
-    tracing::info!(code = CODE_VERSION, findings = detection.findings.len(), "concluded");
-    Ok(Concluded { run_id, clusters, detection, evidence })
+    tracing::info!(
+        code = CODE_VERSION,
+        findings = detection.findings.len(),
+        "concluded"
+    );
+    Ok(Concluded {
+        run_id,
+        clusters,
+        detection,
+        evidence,
+    })
 }
 
 /// Rows of a query with the window's days bound.
@@ -250,8 +303,10 @@ pub(super) async fn window_rows(
         ("window_start_ms", ScalarValue::Int64(Some(window.start_ms))),
         ("window_end_ms", ScalarValue::Int64(Some(window.end_ms))),
     ];
-    let used: Vec<(&str, ScalarValue)> =
-        all.into_iter().filter(|(name, _)| sql.contains(&format!("${name}"))).collect();
+    let used: Vec<(&str, ScalarValue)> = all
+        .into_iter()
+        .filter(|(name, _)| sql.contains(&format!("${name}")))
+        .collect();
     Ok(read_only_sql(session, sql, used)
         .await?
         .collect()

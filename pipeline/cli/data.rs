@@ -16,8 +16,7 @@ pub(super) fn views() -> Vec<(String, String)> {
         .files()
         .filter_map(|file| {
             let name = file.path().file_stem()?.to_str()?.to_owned();
-            (file.path().extension()? == "sql")
-                .then_some((name, file.contents_utf8()?.to_owned()))
+            (file.path().extension()? == "sql").then_some((name, file.contents_utf8()?.to_owned()))
         })
         .collect();
     views.sort();

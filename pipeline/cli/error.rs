@@ -42,7 +42,11 @@ pub(super) enum CliError {
     #[error("cannot write to stdout: {0}")]
     Stdout(std::io::Error),
     #[error("cannot {what} `{}`: {source}", path.display())]
-    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    File {
+        what: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// The arguments or the configuration ask for something that is not there.
     #[error("{0}")]
     Usage(String),
@@ -58,7 +62,11 @@ impl CliError {
         path: impl Into<PathBuf>,
         source: std::io::Error,
     ) -> Self {
-        Self::File { what, path: path.into(), source }
+        Self::File {
+            what,
+            path: path.into(),
+            source,
+        }
     }
 
     /// The documented exit code of this end.

@@ -16,10 +16,15 @@ use crate::lake::{Lake, LakeError, LakeView, Publication, read_only_sql};
 pub(super) async fn explain(args: &ExplainArgs) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
     let (lake, publication) = data::published(&config, args.as_of).await?;
-    let session = lake.read_session(&LakeView::published(&publication)).await?;
+    let session = lake
+        .read_session(&LakeView::published(&publication))
+        .await?;
     let params = vec![
         ("handle", ScalarValue::from(args.finding.clone())),
-        ("prefix", ScalarValue::from(format!("{}%", escape_like(&args.finding)))),
+        (
+            "prefix",
+            ScalarValue::from(format!("{}%", escape_like(&args.finding))),
+        ),
     ];
     let sql = include_str!("../../queries/report/find_finding.sql");
     let batches = read_only_sql(&session, sql, params)
@@ -47,13 +52,21 @@ pub(super) async fn explain(args: &ExplainArgs) -> Result<Exit, CliError> {
             )
         } else {
             let handles: Vec<&str> = found.iter().map(|(_, handle, _)| handle.as_str()).collect();
-            format!("`{}` fits several findings: {}", args.finding, handles.join(", "))
+            format!(
+                "`{}` fits several findings: {}",
+                args.finding,
+                handles.join(", ")
+            )
         }));
     };
 
     let manifest = EvidenceManifest::from_bytes(&lake.get_evidence(digest).await?, digest)?;
-    let replayed = replay(&manifest, async |sha256: String| lake.get_evidence(&sha256).await, id)
-        .await?;
+    let replayed = replay(
+        &manifest,
+        async |sha256: String| lake.get_evidence(&sha256).await,
+        id,
+    )
+    .await?;
     let stored = stored(&lake, &publication, id).await?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{replayed}").map_err(CliError::Stdout)?;
@@ -96,5 +109,7 @@ async fn stored(
 
 /// `%` and `_` of what a person typed mean themselves.
 fn escape_like(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+    text.replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_")
 }

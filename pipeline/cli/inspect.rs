@@ -66,7 +66,11 @@ pub(super) async fn verify(args: &ConfigArg) -> Result<Exit, CliError> {
         report.faults.len()
     )
     .map_err(CliError::Stdout)?;
-    Ok(if report.faults.is_empty() { Exit::Done } else { Exit::Verification })
+    Ok(if report.faults.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Verification
+    })
 }
 
 pub(super) fn detectors(args: &DetectorsArgs) -> Result<Exit, CliError> {
@@ -94,11 +98,15 @@ pub(super) fn detectors(args: &DetectorsArgs) -> Result<Exit, CliError> {
             }
         }
         DetectorsWhat::Show { id } => {
-            let detector = queries.detectors().iter().find(|d| d.id == *id).ok_or_else(|| {
-                CliError::Usage(format!(
-                    "there is no detector `{id}`: `idleproof detectors list` names them"
-                ))
-            })?;
+            let detector = queries
+                .detectors()
+                .iter()
+                .find(|d| d.id == *id)
+                .ok_or_else(|| {
+                    CliError::Usage(format!(
+                        "there is no detector `{id}`: `idleproof detectors list` names them"
+                    ))
+                })?;
             write!(out, "{}", detector.text).map_err(CliError::Stdout)?;
         }
     }

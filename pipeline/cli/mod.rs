@@ -38,7 +38,11 @@ pub fn main() -> Exit {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
         }
     };
     let filter =
@@ -73,7 +77,9 @@ pub fn main() -> Exit {
             error.exit()
         }
         Err(error) => {
-            complain(&format!("this is a bug in idleproof, please report it: {error}"));
+            complain(&format!(
+                "this is a bug in idleproof, please report it: {error}"
+            ));
             Exit::Unexpected
         }
     }

@@ -36,14 +36,23 @@ pub(super) fn print_rows(
             Ok(())
         };
     };
-    let names: Vec<String> = first.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let names: Vec<String> = first
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.name().clone())
+        .collect();
     match format {
         OutputFormat::Table => print_table(out, &names, batches),
         OutputFormat::Csv => print_csv(out, &names, batches),
         OutputFormat::Json => {
-            let rows = batches.iter().map(|b| json_rows(&names, b)).collect::<Result<Vec<_>, _>>()?;
+            let rows = batches
+                .iter()
+                .map(|b| json_rows(&names, b))
+                .collect::<Result<Vec<_>, _>>()?;
             let rows: Vec<Value> = rows.into_iter().flatten().collect();
-            serde_json::to_writer_pretty(&mut *out, &rows).map_err(|e| CliError::Stdout(e.into()))?;
+            serde_json::to_writer_pretty(&mut *out, &rows)
+                .map_err(|e| CliError::Stdout(e.into()))?;
             writeln!(out).map_err(CliError::Stdout)
         }
         OutputFormat::Ndjson => {
@@ -95,11 +104,17 @@ fn print_table(
         .collect();
     // Control characters in a label must not drive the terminal.
     let plain = |text: &str| -> String {
-        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+        text.chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect()
     };
     let rows: Vec<Vec<String>> = rows
         .into_iter()
-        .map(|row| row.into_iter().map(|cell| cell.map_or(String::new(), |c| plain(&c))).collect())
+        .map(|row| {
+            row.into_iter()
+                .map(|cell| cell.map_or(String::new(), |c| plain(&c)))
+                .collect()
+        })
         .collect();
     let mut widths: Vec<usize> = names.iter().map(|name| name.chars().count()).collect();
     for row in &rows {
@@ -126,7 +141,13 @@ fn print_table(
     };
     let mut write = |text: String| writeln!(out, "{text}").map_err(CliError::Stdout);
     write(line(names))?;
-    write(widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().join("  "))?;
+    write(
+        widths
+            .iter()
+            .map(|width| "─".repeat(*width))
+            .collect::<Vec<_>>()
+            .join("  "),
+    )?;
     for row in &rows {
         write(line(row))?;
     }
@@ -142,8 +163,12 @@ fn print_csv(
     let failed = |error: csv::Error| CliError::Stdout(std::io::Error::other(error));
     writer.write_record(names).map_err(failed)?;
     for batch in batches {
-        let numeric: Vec<bool> =
-            batch.schema().fields().iter().map(|f| f.data_type().is_numeric()).collect();
+        let numeric: Vec<bool> = batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| f.data_type().is_numeric())
+            .collect();
         for row in text_rows(batch)? {
             let cells: Vec<String> = row
                 .into_iter()
@@ -161,7 +186,11 @@ fn print_csv(
 
 /// A spreadsheet runs cells that begin like a formula: a leading apostrophe makes them text.
 fn no_formula(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{cell}")
+    } else {
+        cell
+    }
 }
 
 fn json_rows(names: &[String], batch: &RecordBatch) -> Result<Vec<Value>, CliError> {
@@ -174,12 +203,16 @@ fn json_rows(names: &[String], batch: &RecordBatch) -> Result<Vec<Value>, CliErr
             for (index, cell) in cells.into_iter().enumerate() {
                 let value = match (cell, batch.column(index).data_type()) {
                     (None, _) => Value::Null,
-                    (Some(_), DataType::Int64) => {
-                        batch.column(index).as_primitive::<Int64Type>().value(row).into()
-                    }
-                    (Some(_), DataType::Float64) => {
-                        batch.column(index).as_primitive::<Float64Type>().value(row).into()
-                    }
+                    (Some(_), DataType::Int64) => batch
+                        .column(index)
+                        .as_primitive::<Int64Type>()
+                        .value(row)
+                        .into(),
+                    (Some(_), DataType::Float64) => batch
+                        .column(index)
+                        .as_primitive::<Float64Type>()
+                        .value(row)
+                        .into(),
                     (Some(text), DataType::Boolean) => Value::Bool(text == "true"),
                     (Some(text), kind) if kind.is_integer() => {
                         text.parse::<i64>().map_or(Value::String(text), Value::from)
@@ -206,10 +239,16 @@ mod tests {
         let batch = RecordBatch::try_from_iter([
             (
                 "name",
-                Arc::new(StringArray::from(vec![Some("=1+1"), Some("a\u{1b}[31m,b"), None]))
-                    as ArrayRef,
+                Arc::new(StringArray::from(vec![
+                    Some("=1+1"),
+                    Some("a\u{1b}[31m,b"),
+                    None,
+                ])) as ArrayRef,
             ),
-            ("hours", Arc::new(Int64Array::from(vec![Some(1), Some(20), None])) as ArrayRef),
+            (
+                "hours",
+                Arc::new(Int64Array::from(vec![Some(1), Some(20), None])) as ArrayRef,
+            ),
             (
                 "usd",
                 Arc::new(

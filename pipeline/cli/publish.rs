@@ -31,7 +31,9 @@ pub(super) struct Published {
 impl Published {
     /// Whether any alarm's net monthly dollars reach the limit; one without a price reaches any.
     pub(super) fn alarms_reaching(&self, usd: i64) -> bool {
-        self.alarms_usd.iter().any(|net| net.is_none_or(|net| net >= Decimal::from(usd)))
+        self.alarms_usd
+            .iter()
+            .any(|net| net.is_none_or(|net| net >= Decimal::from(usd)))
     }
 }
 
@@ -52,7 +54,17 @@ pub(super) async fn publish(
     shown: TimeWindow,
     output: &Path,
 ) -> Result<Published, CliError> {
-    let Workspace { lake, config, lease, raw, base, staged, digests, now_ms, .. } = work;
+    let Workspace {
+        lake,
+        config,
+        lease,
+        raw,
+        base,
+        staged,
+        digests,
+        now_ms,
+        ..
+    } = work;
     let details = PublicationDetails {
         runs: concluded
             .clusters
@@ -65,20 +77,29 @@ pub(super) async fn publish(
         now_ms,
     };
     lease.renew(super::now_ms()).await?;
-    let publication = lake.publish(lease, base.as_ref(), &raw, staged, details).await?;
+    let publication = lake
+        .publish(lease, base.as_ref(), &raw, staged, details)
+        .await?;
 
     let session = data::session(lake, &LakeView::published(&publication)).await?;
     let findings = &concluded.detection.findings;
-    let data =
-        report_data::read(&session, &publication, findings, window, shown.end_ms).await?;
+    let data = report_data::read(&session, &publication, findings, window, shown.end_ms).await?;
     let view = ReportView::new(&data);
-    let templates = config.file.report.templates.as_ref().map(|t| config.resolve(t));
+    let templates = config
+        .file
+        .report
+        .templates
+        .as_ref()
+        .map(|t| config.resolve(t));
     let renderer = Renderer::new(templates.as_deref())?;
     let files = [
         ("report.html", renderer.html(&view)?.into_bytes()),
         ("report.md", renderer.markdown(&view)?.into_bytes()),
         ("findings.json", findings_json(findings)?.into_bytes()),
-        ("recommendations.json", recommendations_json(findings)?.into_bytes()),
+        (
+            "recommendations.json",
+            recommendations_json(findings)?.into_bytes(),
+        ),
     ];
 
     let key_path = config.file.approve.signing_key.as_ref().map_or_else(
@@ -103,7 +124,10 @@ pub(super) async fn publish(
         tool_version: CODE_VERSION.to_owned(),
         subjects: files
             .iter()
-            .map(|(name, bytes)| Subject { name: (*name).to_owned(), sha256: sha256_hex(bytes) })
+            .map(|(name, bytes)| Subject {
+                name: (*name).to_owned(),
+                sha256: sha256_hex(bytes),
+            })
             .collect(),
         recommendations: recommendations(findings, &concluded.evidence.digest)?,
     };
@@ -114,7 +138,12 @@ pub(super) async fn publish(
     write_latest(output, &folder)?;
 
     let alarms: Vec<&Finding> = findings.iter().filter(|f| f.status == "alarm").collect();
-    let known: i64 = data.classes.iter().filter(|c| c.class != "unknown").map(|c| c.ms).sum();
+    let known: i64 = data
+        .classes
+        .iter()
+        .filter(|c| c.class != "unknown")
+        .map(|c| c.ms)
+        .sum();
     let total: i64 = data.classes.iter().map(|c| c.ms).sum();
     let avoidable: Decimal = alarms.iter().filter_map(|f| f.net_window_usd).sum();
     let mut summary = vec![
@@ -147,7 +176,9 @@ pub(super) async fn publish(
 
 /// `<output>/YYYY/Www/<publication>`, by the week of the window's last day.
 fn folder_of(output: &Path, window: TimeWindow, publication: u64) -> PathBuf {
-    let last = DateTime::from_timestamp_millis(window.end_ms - 1).unwrap_or_default().iso_week();
+    let last = DateTime::from_timestamp_millis(window.end_ms - 1)
+        .unwrap_or_default()
+        .iso_week();
     output
         .join(format!("{:04}", last.year()))
         .join(format!("W{:02}", last.week()))
@@ -194,11 +225,7 @@ fn recommendations(
 }
 
 /// Writes a folder under another name and renames it: a reader sees all of its files or none.
-fn write_whole(
-    folder: &Path,
-    files: &[(&str, Vec<u8>)],
-    envelope: &[u8],
-) -> Result<(), CliError> {
+fn write_whole(folder: &Path, files: &[(&str, Vec<u8>)], envelope: &[u8]) -> Result<(), CliError> {
     let parent = folder.parent().unwrap_or(Path::new("."));
     let partial = parent.join(format!(
         ".partial-{}-{}",
@@ -223,7 +250,11 @@ fn write_whole(
 }
 
 fn write_latest(output: &Path, folder: &Path) -> Result<(), CliError> {
-    let relative = folder.strip_prefix(output).unwrap_or(folder).to_string_lossy().into_owned();
+    let relative = folder
+        .strip_prefix(output)
+        .unwrap_or(folder)
+        .to_string_lossy()
+        .into_owned();
     let text = format!("{}\n", Value::from_iter([("path", Value::from(relative))]));
     let partial = output.join(format!(".latest-{}", std::process::id()));
     let latest = output.join("latest.json");

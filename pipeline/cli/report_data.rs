@@ -55,7 +55,10 @@ async fn capacity(session: &SessionContext, window: TimeWindow) -> Result<(i64, 
     let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else {
         return Ok((0, 0));
     };
-    Ok((int(batch, "capacity_ms")?.value(0), int(batch, "gpus")?.value(0)))
+    Ok((
+        int(batch, "capacity_ms")?.value(0),
+        int(batch, "gpus")?.value(0),
+    ))
 }
 
 async fn classes(
@@ -97,7 +100,8 @@ async fn days(
             }
             if let Some(last) = rows.last_mut() {
                 last.closed &= closed.value(row) == 1;
-                last.classes.push((class.value(row).to_owned(), ms.value(row)));
+                last.classes
+                    .push((class.value(row).to_owned(), ms.value(row)));
             }
         }
     }
@@ -112,7 +116,10 @@ async fn workloads(
     let mut rows: Vec<WorkloadRow> = Vec::new();
     for batch in window_rows(session, sql, window, window.end_ms).await? {
         let (cluster, namespace) = (text(&batch, "cluster")?, text(&batch, "namespace")?);
-        let (kind, name) = (text(&batch, "workload_kind")?, text(&batch, "workload_name")?);
+        let (kind, name) = (
+            text(&batch, "workload_kind")?,
+            text(&batch, "workload_name")?,
+        );
         let (class, model) = (text(&batch, "class")?, text(&batch, "model")?);
         let (product, team) = (text(&batch, "gpu_product")?, text(&batch, "team")?);
         let (ms, cost) = (int(&batch, "ms")?, usd(&batch, "cost_usd")?);
@@ -136,11 +143,16 @@ async fn workloads(
                     cost_usd: None,
                 });
             }
-            let Some(last) = rows.last_mut() else { continue };
+            let Some(last) = rows.last_mut() else {
+                continue;
+            };
             last.model = last.model.take().or(text_at(&model, row));
             last.gpu_product = last.gpu_product.take().or(text_at(&product, row));
             last.team = last.team.take().or(text_at(&team, row));
-            *last.ms_by_class.entry(class.value(row).to_owned()).or_default() += ms.value(row);
+            *last
+                .ms_by_class
+                .entry(class.value(row).to_owned())
+                .or_default() += ms.value(row);
             // One class without a price leaves the workload without one: a part is no whole.
             let first = last.ms_by_class.len() == 1;
             last.cost_usd = match (last.cost_usd, usd_at(&cost, row)) {
@@ -189,16 +201,15 @@ async fn blind_spots(
     Ok(rows)
 }
 
-async fn prices(
-    session: &SessionContext,
-    window: TimeWindow,
-) -> Result<Vec<PriceRow>, CliError> {
+async fn prices(session: &SessionContext, window: TimeWindow) -> Result<Vec<PriceRow>, CliError> {
     let sql = include_str!("../../queries/report/prices.sql");
     let mut rows = Vec::new();
     for batch in window_rows(session, sql, window, window.end_ms).await? {
         let (key, rung) = (text(&batch, "price_key")?, text(&batch, "rung")?);
-        let (provenance, price) =
-            (text(&batch, "provenance")?, usd(&batch, "usd_per_gpu_hour")?);
+        let (provenance, price) = (
+            text(&batch, "provenance")?,
+            usd(&batch, "usd_per_gpu_hour")?,
+        );
         rows.extend((0..batch.num_rows()).map(|row| PriceRow {
             key: key.value(row).replace('|', " · "),
             usd_per_gpu_hour: usd_at(&price, row),
@@ -218,7 +229,9 @@ fn finding(finding: &Finding) -> FindingData {
         status: finding.status.clone(),
         reason: finding.reason.clone(),
         confidence: finding.confidence.clone(),
-        coverage: finding.coverage.and_then(|c| rust_decimal::Decimal::try_from(c).ok()),
+        coverage: finding
+            .coverage
+            .and_then(|c| rust_decimal::Decimal::try_from(c).ok()),
         waste_gpu_ms: finding.waste_gpu_ms,
         gross_window_usd: finding.gross_window_usd,
         net_window_usd: finding.net_window_usd,
@@ -228,7 +241,11 @@ fn finding(finding: &Finding) -> FindingData {
         realisable_monthly_usd: finding.realisable_monthly_usd,
         price_basis: finding.price_basis.clone(),
         remedy: finding.remedy.clone(),
-        evidence: finding.evidence.clone(),
+        evidence: finding
+            .evidence
+            .iter()
+            .map(|(name, value)| readable(name, value))
+            .collect(),
         recommendation: finding.recommendation.as_ref().map(|r| RecommendationData {
             id: r.recommendation_id.clone(),
             action: r.action.clone(),
@@ -238,5 +255,13 @@ fn finding(finding: &Finding) -> FindingData {
             proposed: r.proposed_value.clone(),
             risk: r.risk.clone(),
         }),
+    }
+}
+
+/// Evidence as people read it: GPU time in hours; everything else as it stands.
+fn readable(name: &str, value: &str) -> (String, String) {
+    match (name.strip_suffix("_gpu_ms"), value.parse::<i64>()) {
+        (Some(what), Ok(ms)) => (format!("{what} GPU-hours").replace('_', " "), gpu_hours(ms)),
+        _ => (name.replace('_', " "), value.to_owned()),
     }
 }

@@ -24,9 +24,8 @@ const WINDOW_DAYS: i64 = 14;
 
 pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
-    let queries = Arc::new(
-        QuerySet::embedded().map_err(|error| CliError::Unexpected(error.to_string()))?,
-    );
+    let queries =
+        Arc::new(QuerySet::embedded().map_err(|error| CliError::Unexpected(error.to_string()))?);
     let settings = conclude::Settings::new(&config, &queries)?;
     let output = args
         .output
@@ -42,8 +41,11 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
     } else {
         let open = sources::open(&config, None, None, false).await?;
         let lake = Lake::open(&config.lake_url()).await?;
-        if let Some(end_ms) =
-            open.iter().filter(|s| !s.is_export()).filter_map(|s| s.extent.map(|e| e.end_ms)).max()
+        if let Some(end_ms) = open
+            .iter()
+            .filter(|s| !s.is_export())
+            .filter_map(|s| s.extent.map(|e| e.end_ms))
+            .max()
         {
             let window = window(&args.span, end_ms)?;
             // A day before, so that what began earlier is known as such; up to the end of what the
@@ -54,7 +56,9 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
         lake
     };
 
-    let lease = lake.acquire_lease(FLEET_LEASE, &holder, super::now_ms(), wait).await?;
+    let lease = lake
+        .acquire_lease(FLEET_LEASE, &holder, super::now_ms(), wait)
+        .await?;
     let result = async {
         let mut work = Workspace::new(&lake, &config, &lease, now_ms).await?;
         let ends = work.data_ends().await?;
@@ -65,14 +69,17 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
             ));
         };
         let window = window(&args.span, end_ms)?;
-        let last_ms = TimeWindow::day_of(end_ms).end_ms.min(window.end_ms + DAY_MS);
+        let last_ms = TimeWindow::day_of(end_ms)
+            .end_ms
+            .min(window.end_ms + DAY_MS);
         let span = TimeWindow::new(window.start_ms, last_ms.max(window.end_ms));
         say(&format!(
             "window {} to {}",
             format_ms(window.start_ms),
             format_ms(window.end_ms)
         ));
-        work.inventory(TimeWindow::new(span.start_ms - DAY_MS, span.end_ms), &ends).await?;
+        work.inventory(TimeWindow::new(span.start_ms - DAY_MS, span.end_ms), &ends)
+            .await?;
         work.derive(&queries, span, &ends).await?;
         let concluded = conclude::conclude(&mut work, &queries, &settings, window, &ends).await?;
         publish::publish(work, concluded, window, span, &output).await

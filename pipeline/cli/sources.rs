@@ -47,16 +47,27 @@ pub(super) async fn open(
         }
         let source = Source::open(spec(config, section, name)?).await?;
         let extent = source.extent().await?;
-        let mut options = IngestOptions { force, ..IngestOptions::default() };
+        let mut options = IngestOptions {
+            force,
+            ..IngestOptions::default()
+        };
         if let Some(hours) = section.window_hours {
             options.window_ms = i64::from(hours) * HOUR_MS;
         }
-        open.push(OpenSource { source, cluster: section.cluster.clone(), extent, options });
+        open.push(OpenSource {
+            source,
+            cluster: section.cluster.clone(),
+            extent,
+            options,
+        });
     }
     if open.is_empty() {
         return Err(CliError::Usage(match (only_source, only_cluster) {
             (None, None) => format!("`{}` names no [[source]]", config.path.display()),
-            _ => format!("no [[source]] of `{}` fits the selection", config.path.display()),
+            _ => format!(
+                "no [[source]] of `{}` fits the selection",
+                config.path.display()
+            ),
         }));
     }
     Ok(open)
@@ -83,7 +94,11 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
     } else {
         SourceLocation::Folder(config.resolve(&place))
     };
-    Ok(SourceSpec { name, kind, location })
+    Ok(SourceSpec {
+        name,
+        kind,
+        location,
+    })
 }
 
 fn remote(
@@ -92,8 +107,10 @@ fn remote(
     mut options: RemoteOptions,
 ) -> Result<RemoteOptions, CliError> {
     options.headers.extend(section.headers.clone());
-    options.bearer_token_file =
-        section.bearer_token_file.as_ref().map(|file| config.resolve(file));
+    options.bearer_token_file = section
+        .bearer_token_file
+        .as_ref()
+        .map(|file| config.resolve(file));
     options.basic_auth = section.basic_auth.as_ref().map(|auth| BasicAuth {
         username: auth.username.clone(),
         password_file: config.resolve(&auth.password_file),
@@ -120,7 +137,11 @@ pub(super) async fn ingest_all(
             say(&format!("{}: holds nothing", open.source.name()));
             continue;
         };
-        let wanted = if open.is_export() { Some(extent) } else { extent.intersect(&span) };
+        let wanted = if open.is_export() {
+            Some(extent)
+        } else {
+            extent.intersect(&span)
+        };
         let Some(wanted) = wanted else {
             say(&format!(
                 "{}: holds {} to {}, nothing of the span",
@@ -136,7 +157,12 @@ pub(super) async fn ingest_all(
             -(-wanted.end_ms).div_euclid(DAY_MS) * DAY_MS,
         );
         let lease = lake
-            .acquire_lease(&source_lease(open.source.name()), holder, now_ms(), lease_wait)
+            .acquire_lease(
+                &source_lease(open.source.name()),
+                holder,
+                now_ms(),
+                lease_wait,
+            )
             .await?;
         let result = ingest::ingest(
             &open.source,
@@ -174,15 +200,26 @@ pub(super) async fn ingest_all(
 
 pub(super) async fn ingest_command(args: &IngestArgs, now_ms: i64) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
-    let sources =
-        open(&config, args.source.as_deref(), args.cluster.as_deref(), args.force).await?;
+    let sources = open(
+        &config,
+        args.source.as_deref(),
+        args.cluster.as_deref(),
+        args.force,
+    )
+    .await?;
     let end_ms = args.span.to.or_else(|| {
-        sources.iter().filter_map(|s| s.extent.map(|extent| extent.end_ms)).max()
+        sources
+            .iter()
+            .filter_map(|s| s.extent.map(|extent| extent.end_ms))
+            .max()
     });
     let start_ms = match (args.span.from, args.span.last, end_ms) {
         (Some(from), _, _) => Some(from),
         (None, Some(days), Some(end)) => Some(end - i64::from(days) * DAY_MS),
-        _ => sources.iter().filter_map(|s| s.extent.map(|extent| extent.start_ms)).min(),
+        _ => sources
+            .iter()
+            .filter_map(|s| s.extent.map(|extent| extent.start_ms))
+            .min(),
     };
     let (Some(start_ms), Some(end_ms)) = (start_ms, end_ms) else {
         say("the sources hold nothing");
@@ -191,7 +228,14 @@ pub(super) async fn ingest_command(args: &IngestArgs, now_ms: i64) -> Result<Exi
     let lake = Lake::open(&config.lake_url()).await?;
     let holder = holder(now_ms);
     let wait = Duration::from_secs(args.lease_wait);
-    ingest_all(&lake, &sources, TimeWindow::new(start_ms, end_ms), &holder, wait).await?;
+    ingest_all(
+        &lake,
+        &sources,
+        TimeWindow::new(start_ms, end_ms),
+        &holder,
+        wait,
+    )
+    .await?;
     Ok(Exit::Done)
 }
 

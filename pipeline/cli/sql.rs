@@ -17,13 +17,22 @@ pub(super) async fn sql(args: &SqlArgs) -> Result<Exit, CliError> {
         (Some(query), _) => query.clone(),
         (None, Some(path)) => std::fs::read_to_string(path)
             .map_err(|error| CliError::file("read the query", path, error))?,
-        (None, None) => return Err(CliError::Usage("give a query or a file with one".to_owned())),
+        (None, None) => {
+            return Err(CliError::Usage(
+                "give a query or a file with one".to_owned(),
+            ));
+        }
     };
     let query = query.trim();
     if query == ".tables" {
         let mut out = std::io::stdout().lock();
         for (name, sql) in data::views() {
-            let about = sql.lines().next().unwrap_or("").trim_start_matches("--").trim();
+            let about = sql
+                .lines()
+                .next()
+                .unwrap_or("")
+                .trim_start_matches("--")
+                .trim();
             writeln!(out, "{name:<22} {about}").map_err(CliError::Stdout)?;
         }
         return Ok(Exit::Done);
@@ -36,7 +45,9 @@ pub(super) async fn sql(args: &SqlArgs) -> Result<Exit, CliError> {
         Some(name) => {
             let name = name.trim();
             if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                return Err(CliError::Usage("`.schema` takes the name of a view".to_owned()));
+                return Err(CliError::Usage(
+                    "`.schema` takes the name of a view".to_owned(),
+                ));
             }
             format!("DESCRIBE {name}")
         }
@@ -49,7 +60,9 @@ pub(super) async fn sql(args: &SqlArgs) -> Result<Exit, CliError> {
         .await
         .map_err(|error| CliError::Usage(format!("the query failed: {error}")))?;
     if batches.is_empty() {
-        batches.push(datafusion::arrow::array::RecordBatch::new_empty(schema.into()));
+        batches.push(datafusion::arrow::array::RecordBatch::new_empty(
+            schema.into(),
+        ));
     }
     print_rows(&mut std::io::stdout().lock(), &batches, args.output)?;
     Ok(Exit::Done)

@@ -156,14 +156,19 @@ impl<'a> Workspace<'a> {
         let catalogue_digest = catalogue::digest();
         let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
         for cluster in &self.config.file.clusters {
-            let Some(data_end_ms) = ends.get(&cluster.name).copied() else { continue };
+            let Some(data_end_ms) = ends.get(&cluster.name).copied() else {
+                continue;
+            };
             let (mut rebuilt, mut kept) = (0, 0);
             let days: Vec<TimeWindow> = span.days().collect();
             for chunk in days.chunks(at_once) {
                 let name = cluster.name.clone();
                 let key = move |day: &TimeWindow| format!("derive/{name}/{}", day.date());
                 let previous = |day: &TimeWindow| {
-                    self.base.as_ref().and_then(|base| base.digests.get(&key(day))).cloned()
+                    self.base
+                        .as_ref()
+                        .and_then(|base| base.digests.get(&key(day)))
+                        .cloned()
                 };
                 let asked: Vec<(TimeWindow, Option<String>)> =
                     chunk.iter().map(|day| (*day, previous(day))).collect();
@@ -193,7 +198,10 @@ impl<'a> Workspace<'a> {
                 }
                 self.lease.renew(super::now_ms()).await?;
             }
-            say(&format!("{}: {rebuilt} days rebuilt, {kept} unchanged", cluster.name));
+            say(&format!(
+                "{}: {rebuilt} days rebuilt, {kept} unchanged",
+                cluster.name
+            ));
         }
         Ok(())
     }

@@ -13,10 +13,17 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, CliError> {
     let manifest = verify_manifest_file(file, &key)?;
     let mut out = std::io::stdout().lock();
     let mut line = |text: String| writeln!(out, "{text}").map_err(CliError::Stdout);
-    line(format!("verified: `{}`, signed by {}", file.display(), manifest.keyid))?;
+    line(format!(
+        "verified: `{}`, signed by {}",
+        file.display(),
+        manifest.keyid
+    ))?;
     for field in ["run_id", "publication", "created"] {
         if let Some(value) = manifest.predicate.get(field) {
-            line(format!("  {field}: {}", value.to_string().trim_matches('"')))?;
+            line(format!(
+                "  {field}: {}",
+                value.to_string().trim_matches('"')
+            ))?;
         }
     }
     for (name, check) in &manifest.checks {
@@ -26,8 +33,9 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, CliError> {
         };
         line(format!("  {name}: {found}"))?;
     }
-    let recommendations =
-        manifest.predicate["recommendations"].as_array().map_or(0, std::vec::Vec::len);
+    let recommendations = manifest.predicate["recommendations"]
+        .as_array()
+        .map_or(0, std::vec::Vec::len);
     line(format!("  recommendations: {recommendations}"))?;
     Ok(Exit::Done)
 }

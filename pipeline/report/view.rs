@@ -280,7 +280,7 @@ impl ReportView {
             code_version: data.code_version.clone(),
             window_start: format_ms(data.window.start_ms),
             window_end: format_ms(data.window.end_ms),
-            days: data.days.len(),
+            days: data.window.days().count(),
             price_basis: data.price_basis.clone(),
             clusters: data.clusters.clone(),
             gpus: data.gpus,
@@ -371,6 +371,7 @@ fn finding_view(rank: usize, finding: &FindingData) -> FindingView {
         range: finding
             .net_p10_usd
             .zip(finding.net_p90_usd)
+            .filter(|(low, high)| low != high)
             .map(|(low, high)| format!("{} to {}", usd(low), usd(high))),
         realisable: finding.realisable_monthly_usd.map(usd),
         price_basis: finding.price_basis.clone(),

@@ -22,14 +22,24 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy(&path, &target) } else { fs::copy(&path, &target).map(drop).unwrap() }
+        if path.is_dir() {
+            copy(&path, &target)
+        } else {
+            fs::copy(&path, &target).map(drop).unwrap()
+        }
     }
 }
 
 async fn count(session: &SessionContext, sql: &str) -> usize {
     let none: Vec<datafusion::scalar::ScalarValue> = Vec::new();
     let frame = read_only_sql(session, sql, none).await.unwrap();
-    frame.collect().await.unwrap().iter().map(|batch| batch.num_rows()).sum()
+    frame
+        .collect()
+        .await
+        .unwrap()
+        .iter()
+        .map(|batch| batch.num_rows())
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,15 +64,27 @@ async fn remote_read_and_blocks_fill_the_lake_with_the_same_rows() {
     )
     .unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_idleproof"))
-        .args(["ingest", "--from", "2026-11-21", "--to", "2026-11-23", "--config"])
+        .args([
+            "ingest",
+            "--from",
+            "2026-11-21",
+            "--to",
+            "2026-11-23",
+            "--config",
+        ])
         .arg(&config)
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
 
-    let lake = Lake::open_existing(&folder.path().join("lake").to_string_lossy()).await.unwrap();
-    let session = lake.read_session(&LakeView::pinned(lake.head().await.unwrap())).await.unwrap();
+    let lake = Lake::open_existing(&folder.path().join("lake").to_string_lossy())
+        .await
+        .unwrap();
+    let session = lake
+        .read_session(&LakeView::pinned(lake.head().await.unwrap()))
+        .await
+        .unwrap();
     let mut rows = 0;
     for spec in TABLES.iter().filter(|spec| spec.kind == TableKind::Raw) {
         let name = spec.name;
@@ -75,8 +97,12 @@ async fn remote_read_and_blocks_fill_the_lake_with_the_same_rows() {
             .filter(|column| !told_apart.contains(column))
             .collect();
         let columns = columns.join(", ");
-        let of = |source: &str| format!("SELECT date, {columns} FROM {name} WHERE source = '{source}'");
-        let (blocks, remote) = (count(&session, &of("blocks")).await, count(&session, &of("remote")).await);
+        let of =
+            |source: &str| format!("SELECT date, {columns} FROM {name} WHERE source = '{source}'");
+        let (blocks, remote) = (
+            count(&session, &of("blocks")).await,
+            count(&session, &of("remote")).await,
+        );
         assert_eq!(blocks, remote, "rows of {name}");
         let order = format!("date, {}", spec.sort.join(", "));
         let none: Vec<datafusion::scalar::ScalarValue> = Vec::new();

@@ -1,7 +1,10 @@
 //! The main job on the sample, as a user runs it: the binary, its exit codes, what it wrote, and the
 //! findings against the truth that the sample's generator states.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, outside test functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside test functions"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +36,10 @@ impl Run {
 }
 
 fn idleproof(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_idleproof")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_idleproof"))
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -45,8 +51,14 @@ fn configuration(folder: &Path) -> String {
     let sample = root().join("sample-data");
     fs::read_to_string(sample.join("idleproof.toml"))
         .unwrap()
-        .replace("\"./prometheus", &format!("\"{}/prometheus", sample.display()))
-        .replace("\"./kubernetes", &format!("\"{}/kubernetes", sample.display()))
+        .replace(
+            "\"./prometheus",
+            &format!("\"{}/prometheus", sample.display()),
+        )
+        .replace(
+            "\"./kubernetes",
+            &format!("\"{}/kubernetes", sample.display()),
+        )
         .replace("../target/idleproof-demo", &folder.to_string_lossy())
 }
 
@@ -62,14 +74,28 @@ fn run() -> &'static Run {
         let latest: Value =
             serde_json::from_slice(&fs::read(folder.path().join("report/latest.json")).unwrap())
                 .unwrap();
-        let report = folder.path().join("report").join(latest["path"].as_str().unwrap());
-        Run { folder, report, stderr }
+        let report = folder
+            .path()
+            .join("report")
+            .join(latest["path"].as_str().unwrap());
+        Run {
+            folder,
+            report,
+            stderr,
+        }
     })
 }
 
 fn sql(run: &Run, query: &str) -> Vec<Value> {
     let config = run.config();
-    let output = idleproof(&["sql", query, "-o", "json", "--config", &config.to_string_lossy()]);
+    let output = idleproof(&[
+        "sql",
+        query,
+        "-o",
+        "json",
+        "--config",
+        &config.to_string_lossy(),
+    ]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -80,7 +106,10 @@ fn truth() -> Value {
 }
 
 fn number(value: &Value) -> f64 {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok()).unwrap()
+    value
+        .as_f64()
+        .or_else(|| value.as_str()?.parse().ok())
+        .unwrap()
 }
 
 fn within(value: f64, range: &Value) -> bool {
@@ -89,7 +118,13 @@ fn within(value: f64, range: &Value) -> bool {
 
 fn key(value: &Value, kind: &str, name: &str) -> String {
     let part = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-    format!("{}/{}/{}/{}", part("cluster"), part("namespace"), part(kind), part(name))
+    format!(
+        "{}/{}/{}/{}",
+        part("cluster"),
+        part("namespace"),
+        part(kind),
+        part(name)
+    )
 }
 
 #[test]
@@ -106,7 +141,10 @@ fn findings_and_dollars_are_the_samples_truth() {
         if detector == "unallocated-capacity" {
             unallocated.insert(finding["handle"].as_str().unwrap().to_owned(), finding);
         } else {
-            alarms.insert((key(&finding, "workload_kind", "workload_name"), detector), finding);
+            alarms.insert(
+                (key(&finding, "workload_kind", "workload_name"), detector),
+                finding,
+            );
         }
     }
     let mut wrong = Vec::new();
@@ -118,10 +156,16 @@ fn findings_and_dollars_are_the_samples_truth() {
         let hours = number(&found["waste_gpu_ms"]) / 3_600_000.0;
         let dollars = number(&found["net_window_usd"]);
         if !within(hours, &expected["gpu_hours"]) {
-            wrong.push(format!("{who}: {hours} GPU-hours are not within {}", expected["gpu_hours"]));
+            wrong.push(format!(
+                "{who}: {hours} GPU-hours are not within {}",
+                expected["gpu_hours"]
+            ));
         }
         if !within(dollars, &expected["window_usd"]) {
-            wrong.push(format!("{who}: ${dollars} are not within {}", expected["window_usd"]));
+            wrong.push(format!(
+                "{who}: ${dollars} are not within {}",
+                expected["window_usd"]
+            ));
         }
     };
     let mut allowed = Vec::new();
@@ -151,7 +195,11 @@ fn findings_and_dollars_are_the_samples_truth() {
     for found in alarms.keys().filter(|found| !allowed.contains(found)) {
         wrong.push(format!("{} must not be found: {}", found.0, found.1));
     }
-    wrong.extend(unallocated.keys().map(|handle| format!("{handle} must not be found")));
+    wrong.extend(
+        unallocated
+            .keys()
+            .map(|handle| format!("{handle} must not be found")),
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -173,15 +221,23 @@ fn every_workloads_hours_are_the_samples_truth() {
     for workload in truth()["workloads"].as_array().unwrap() {
         let who = key(workload, "kind", "name");
         for (class, want) in workload["class_hours"].as_object().unwrap() {
-            let got = hours.get(&(who.clone(), class.clone())).copied().unwrap_or(0.0);
+            let got = hours
+                .get(&(who.clone(), class.clone()))
+                .copied()
+                .unwrap_or(0.0);
             let want = number(want);
             // A sample says what happened up to one scrape before or after it; of four weeks of
             // daily edges that makes at most an hour or a twentieth.
             if (got - want).abs() > (want * 0.05).max(1.0) {
-                wrong.push(format!("{who}: {got:.2} h {class}, the truth is {want:.2} h"));
+                wrong.push(format!(
+                    "{who}: {got:.2} h {class}, the truth is {want:.2} h"
+                ));
             }
         }
-        let dark = hours.get(&(who.clone(), "dark".to_owned())).copied().unwrap_or(0.0);
+        let dark = hours
+            .get(&(who.clone(), "dark".to_owned()))
+            .copied()
+            .unwrap_or(0.0);
         if workload["class_hours"].get("dark").is_none() && dark > 0.0 {
             wrong.push(format!("{who}: {dark:.2} h are called dark, and none were"));
         }
@@ -198,7 +254,10 @@ fn the_ledger_sums_to_capacity() {
          WHERE date >= '2026-11-09' AND date < '2026-11-23' \
          GROUP BY cluster, node, slot, hour_ms HAVING SUM(ms) > 3600000",
     );
-    assert!(slots.is_empty(), "hours with more than an hour in them: {slots:?}");
+    assert!(
+        slots.is_empty(),
+        "hours with more than an hour in them: {slots:?}"
+    );
     let total = sql(
         run,
         "SELECT SUM(ms) AS ms FROM ledger WHERE date >= '2026-11-09' AND date < '2026-11-23'",
@@ -207,12 +266,21 @@ fn the_ledger_sums_to_capacity() {
         run,
         "SELECT SUM(ms) AS ms FROM v_ledger WHERE date >= '2026-11-09' AND date < '2026-11-23'",
     );
-    assert_eq!(total, split, "splitting by claims lost or made milliseconds");
+    assert_eq!(
+        total, split,
+        "splitting by claims lost or made milliseconds"
+    );
     let hours = number(&total[0]["ms"]) / 3_600_000.0;
     let capacity = number(&truth()["capacity_gpu_hours"]);
-    assert!((hours - capacity).abs() <= capacity * 0.001, "{hours} h of {capacity} h");
+    assert!(
+        (hours - capacity).abs() <= capacity * 0.001,
+        "{hours} h of {capacity} h"
+    );
     let html = fs::read_to_string(run.report.join("report.html")).unwrap();
-    assert!(html.contains("equal to the millisecond"), "the report says that it does not balance");
+    assert!(
+        html.contains("equal to the millisecond"),
+        "the report says that it does not balance"
+    );
 }
 
 #[test]
@@ -229,8 +297,14 @@ fn surplus_and_misplaced_cost_what_their_findings_net() {
          WHERE status = 'alarm' AND detector IN ('surplus-replicas', 'tier-misplacement')",
     );
     let (ledger, findings) = (number(&ledger[0]["usd"]), number(&findings[0]["usd"]));
-    assert!(findings > 0.0, "the sample has surplus and misplaced seconds");
-    assert!((ledger - findings).abs() < 0.01, "ledger ${ledger}, findings ${findings}");
+    assert!(
+        findings > 0.0,
+        "the sample has surplus and misplaced seconds"
+    );
+    assert!(
+        (ledger - findings).abs() < 0.01,
+        "ledger ${ledger}, findings ${findings}"
+    );
 }
 
 #[test]
@@ -239,19 +313,34 @@ fn every_alarm_replays_to_the_same_bytes() {
     let config = run.config();
     // A replay runs the whole chain, so one finding a detector is asked for.
     let mut asked = BTreeMap::new();
-    for finding in run.findings().iter().filter(|finding| finding["status"] == "alarm") {
+    for finding in run
+        .findings()
+        .iter()
+        .filter(|finding| finding["status"] == "alarm")
+    {
         asked
             .entry(finding["detector"].as_str().unwrap().to_owned())
             .or_insert_with(|| finding.clone());
     }
-    assert_eq!(asked.len(), 5, "each of the five detectors finds something in the sample");
+    assert_eq!(
+        asked.len(),
+        5,
+        "each of the five detectors finds something in the sample"
+    );
     for finding in asked.values() {
         let handle = finding["handle"].as_str().unwrap();
         let output = idleproof(&["explain", handle, "--config", &config.to_string_lossy()]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        assert!(text(&output.stderr).contains("byte for byte"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("byte for byte"),
+            "{}",
+            text(&output.stderr)
+        );
         let lines = fs::read_to_string(run.report.join("findings.json")).unwrap();
-        assert!(lines.contains(text(&output.stdout).trim()), "{handle} differs from findings.json");
+        assert!(
+            lines.contains(text(&output.stdout).trim()),
+            "{handle} differs from findings.json"
+        );
     }
 }
 
@@ -270,8 +359,16 @@ fn the_manifest_verifies_and_a_flipped_byte_does_not() {
     };
     let output = verify(&run.report.join("manifest.dsse.json"));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    for name in ["report.html", "report.md", "findings.json", "recommendations.json"] {
-        assert!(text(&output.stdout).contains(&format!("{name}: matches")), "{name}");
+    for name in [
+        "report.html",
+        "report.md",
+        "findings.json",
+        "recommendations.json",
+    ] {
+        assert!(
+            text(&output.stdout).contains(&format!("{name}: matches")),
+            "{name}"
+        );
     }
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("manifest.dsse.json");
@@ -280,13 +377,21 @@ fn the_manifest_verifies_and_a_flipped_byte_does_not() {
         let mut flipped = bytes.clone();
         flipped[place] ^= 1;
         fs::write(&copy, flipped).unwrap();
-        assert_eq!(verify(&copy).status.code(), Some(4), "byte {place} was flipped");
+        assert_eq!(
+            verify(&copy).status.code(),
+            Some(4),
+            "byte {place} was flipped"
+        );
     }
     fs::write(&copy, &bytes).unwrap();
     fs::write(folder.path().join("report.md"), "another report").unwrap();
     let output = verify(&copy);
     assert_eq!(output.status.code(), Some(4));
-    assert!(text(&output.stderr).contains("report.md"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("report.md"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

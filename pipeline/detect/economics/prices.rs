@@ -209,13 +209,8 @@ impl PriceBook {
             {
                 continue;
             }
-            let rank = |row: &PriceRow| {
-                (
-                    row.usd_per_gpu_hour(),
-                    row.gpus_per_node,
-                    row.price_key(),
-                )
-            };
+            let rank =
+                |row: &PriceRow| (row.usd_per_gpu_hour(), row.gpus_per_node, row.price_key());
             if row.usd_per_gpu_hour().is_some()
                 && best.as_ref().is_none_or(|kept| rank(&row) < rank(kept))
             {

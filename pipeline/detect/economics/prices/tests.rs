@@ -104,10 +104,7 @@ fn the_most_specific_valid_row_wins() {
     );
     let price = |region: &str| {
         let facts = facts("p5.48xlarge", "H100-SXM-80", region);
-        sheet
-            .price(&facts, Some(8))
-            .unwrap()
-            .usd_per_gpu_hour()
+        sheet.price(&facts, Some(8)).unwrap().usd_per_gpu_hour()
     };
     assert_eq!(price("us-east-1"), usd("3"));
     assert_eq!(price("eu-west-1"), usd("4"));
@@ -188,10 +185,7 @@ fn candidates_are_what_the_same_provider_sells() {
     let sheet =
         book("provider,gpu_product,unit,list\naws,L4-24,gpu_hour,0.5\nmine,L40S-48,gpu_hour,0.9\n");
     let l4 = sheet.candidate(&today, "L4-24", 1).unwrap().unwrap();
-    assert_eq!(
-        (l4.rung, l4.usd_per_gpu_hour()),
-        (Rung::Sheet, usd("0.5"))
-    );
+    assert_eq!((l4.rung, l4.usd_per_gpu_hour()), (Rung::Sheet, usd("0.5")));
     let own = NodeFacts {
         provider: "mine".to_owned(),
         ..facts("", "H100-SXM-80", "dc1")
