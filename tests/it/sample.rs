@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stderr,
     reason = "helpers of tests, outside test functions"
 )]
 
@@ -412,4 +413,41 @@ fn rows_come_in_every_form() {
     let refused = idleproof(&["sql", "DELETE FROM ledger", "--config", &config]);
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
     assert!(run.stderr.contains("manifest:"), "{}", run.stderr);
+}
+
+/// The envelope against an implementation that is not ours.
+#[test]
+fn securesystemslib_verifies_the_manifest() {
+    let there = Command::new("python3")
+        .args(["-c", "import securesystemslib.dsse, cryptography"])
+        .output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "securesystemslib is not installed"
+        );
+        eprintln!("skipped: Python's securesystemslib is not installed");
+        return;
+    }
+    let run = run();
+    let manifest = run.report.join("manifest.dsse.json");
+    let key = run.folder.path().join("pipeline_ed25519.pub");
+    let verify = |manifest: &Path| {
+        Command::new("python3")
+            .arg(root().join("tests/dsse_peer.py"))
+            .args([manifest, &key])
+            .output()
+            .unwrap()
+    };
+    let output = verify(&manifest);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut envelope: Value = serde_json::from_slice(&fs::read(&manifest).unwrap()).unwrap();
+    let payload = envelope["payload"].as_str().unwrap().replacen('A', "B", 1);
+    envelope["payload"] = Value::from(payload);
+    let altered = run.folder.path().join("altered.json");
+    fs::write(&altered, serde_json::to_vec(&envelope).unwrap()).unwrap();
+    assert!(
+        !verify(&altered).status.success(),
+        "an altered payload was accepted"
+    );
 }
