@@ -211,7 +211,7 @@ fn document(case: &Case) -> Result<Value, String> {
         let rows: Result<Vec<Vec<Value>>, _> = table
             .rows
             .iter()
-            .map(|row| row.iter().map(serde_json::to_value).collect())
+            .map(|row| row.iter().map(json_of).collect())
             .collect();
         let columns: Vec<(&str, &str)> = table
             .columns
@@ -239,4 +239,16 @@ fn document(case: &Case) -> Result<Value, String> {
         }));
     }
     Ok(json!({"tables": given, "steps": steps}))
+}
+
+/// A given cell as JSON, which has no word for infinity: Python's `float` reads these.
+fn json_of(value: &serde_yaml_ng::Value) -> Result<Value, serde_json::Error> {
+    match value {
+        serde_yaml_ng::Value::Number(number) => match number.as_f64() {
+            Some(float) if !float.is_finite() => Ok(json!(float.to_string())),
+            _ => serde_json::to_value(value),
+        },
+        serde_yaml_ng::Value::Sequence(items) => items.iter().map(json_of).collect(),
+        other => serde_json::to_value(other),
+    }
 }
