@@ -39,7 +39,7 @@ pub enum SubjectCheck {
 #[serde(deny_unknown_fields)]
 struct Statement {
     #[serde(rename = "_type")]
-    statement_type: String,
+    kind: String,
     subject: Vec<StatementSubject>,
     #[serde(rename = "predicateType")]
     predicate_type: String,
@@ -144,7 +144,7 @@ pub fn verify_envelope(
     }
     let statement: Statement = serde_json::from_value(value)
         .map_err(|error| reject(&format!("its payload is no in-toto statement: {error}")))?;
-    if statement.statement_type != STATEMENT_TYPE || statement.predicate_type != PREDICATE_TYPE {
+    if statement.kind != STATEMENT_TYPE || statement.predicate_type != PREDICATE_TYPE {
         return Err(reject(&format!("its payload is no `{PREDICATE_TYPE}`")));
     }
     Ok(VerifiedManifest {

@@ -187,7 +187,11 @@ fn folder_of(output: &Path, window: TimeWindow, publication: u64) -> PathBuf {
 
 fn findings_json(findings: &[Finding]) -> Result<String, CliError> {
     let mut lines = Vec::new();
-    for finding in findings.iter().filter(|f| f.status != "ok") {
+    let told = ["alarm", "undetermined", "error"];
+    for finding in findings
+        .iter()
+        .filter(|f| told.contains(&f.status.as_str()))
+    {
         lines.push(finding.canonical()?);
     }
     Ok(format!("[\n{}\n]\n", lines.join(",\n")))

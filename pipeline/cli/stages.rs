@@ -9,7 +9,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
 use super::error::CliError;
-use super::{data, say};
+use super::say;
 use crate::catalogue;
 use crate::config::Config;
 use crate::detect::QuerySet;
@@ -66,11 +66,6 @@ impl<'a> Workspace<'a> {
     /// A session over everything that the run sees now.
     pub(super) async fn session(&self) -> Result<SessionContext, CliError> {
         Ok(self.lake.read_session(&self.view()).await?)
-    }
-
-    /// The same with the documented views.
-    pub(super) async fn session_with_views(&self) -> Result<SessionContext, CliError> {
-        data::session(self.lake, &self.view()).await
     }
 
     fn view(&self) -> LakeView {

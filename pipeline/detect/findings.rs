@@ -166,9 +166,13 @@ impl Finding {
         };
         let (net_monthly, gross_monthly) = (per_month(net_window)?, per_month(gross_window)?);
         let price_band = worth.as_ref().map_or(0, |worth| worth.price_band_percent);
-        let band = price_band.saturating_add(row.band_percent);
-        let net_range = net_monthly
-            .map(|usd| range(usd, band).ok_or_else(overflow))
+        let freed = per_month(worth.as_ref().and_then(|worth| worth.freed_usd))?;
+        let added = per_month(worth.as_ref().and_then(|worth| worth.added_usd))?;
+        let net_range = freed
+            .zip(added)
+            .map(|(freed, added)| {
+                range(freed, added, price_band, row.band_percent).ok_or_else(overflow)
+            })
             .transpose()?;
         let money = Money {
             net_window,

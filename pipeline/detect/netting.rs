@@ -340,15 +340,26 @@ pub fn monthly(window_usd: Decimal, existed_ms: i64) -> Option<Decimal> {
         .checked_div(Decimal::from(existed_ms))
 }
 
-/// The range of an amount: the amount less and plus a band in percent, of at most all of it.
+/// The range of a net amount. What is freed was measured, so only its price is uncertain; what a
+/// remedy adds is an estimate, uncertain by the placement's band too. Bands are in percent.
 #[must_use]
-pub fn range(usd: Decimal, band_percent: i64) -> Option<(Decimal, Decimal)> {
-    let percent = |percent: i64| {
+pub fn range(
+    freed_usd: Decimal,
+    added_usd: Decimal,
+    price_band_percent: i64,
+    placement_band_percent: i64,
+) -> Option<(Decimal, Decimal)> {
+    let percent = |usd: Decimal, percent: i64| {
         usd.checked_mul(Decimal::from(percent))?
             .checked_div(Decimal::from(100))
     };
-    let band = band_percent.clamp(0, 100);
-    Some((percent(100 - band)?, percent(100 + band)?))
+    let price = price_band_percent.clamp(0, 100);
+    let added = price.saturating_add(placement_band_percent.max(0));
+    let low = percent(freed_usd, 100 - price)?
+        .checked_sub(percent(added_usd, added.saturating_add(100))?)?;
+    let high = percent(freed_usd, 100 + price)?
+        .checked_sub(percent(added_usd, 100_i64.saturating_sub(added).max(0))?)?;
+    Some((low, high))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 mod labels;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 
@@ -40,6 +40,10 @@ struct RawFile {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the fields are the tables that the file names"
+)]
 struct RawLabels {
     gpu_samples: GpuLabels,
     serving_samples: ServingLabels,
@@ -293,7 +297,7 @@ impl Aliases {
             some => some.to_vec(),
         };
         // Metric names by the filters of their selector: names with equal filters travel together.
-        let mut names: BTreeMap<String, ()> = BTreeMap::new();
+        let mut names: BTreeSet<String> = BTreeSet::new();
         for (rank, line) in raw.metrics.iter().enumerate() {
             let parts = self.parts(kind, &raw.name, line, sum)?;
             for prefix in &prefixes {
@@ -312,11 +316,11 @@ impl Aliases {
                         .or_default()
                         .wide
                         .push(alias);
-                    names.insert(name, ());
+                    names.insert(name);
                 }
             }
         }
-        self.select(names.into_keys().collect(), &filters);
+        self.select(names.into_iter().collect(), &filters);
         self.exporters.push(Exporter {
             name: raw.name,
             kind,

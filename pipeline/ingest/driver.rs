@@ -151,9 +151,9 @@ pub async fn ingest_samples<S: RawSink>(
     let windows = windows(span, options.window_ms)?;
     let mut selectors: Vec<Vec<Matcher>> = aliases.selectors().to_vec();
     if let Some((label, value)) = &options.cluster_label {
-        selectors
-            .iter_mut()
-            .for_each(|s| s.push(Matcher::equal(label, value)));
+        for selector in &mut selectors {
+            selector.push(Matcher::equal(label, value));
+        }
     }
     let job = Job {
         sink,

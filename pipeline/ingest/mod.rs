@@ -92,7 +92,7 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Reader {
-    Prometheus(RemoteSource),
+    Prometheus(Box<RemoteSource>),
     Blocks(BlockSource),
     Export(KubernetesExport),
 }
@@ -107,7 +107,7 @@ impl Source {
         };
         let reader = match (spec.kind, spec.location.clone()) {
             (SourceKind::Prometheus, SourceLocation::Remote(options)) => {
-                Reader::Prometheus(RemoteSource::new(*options).map_err(failed)?)
+                Reader::Prometheus(Box::new(RemoteSource::new(*options).map_err(failed)?))
             }
             (SourceKind::Tsdb, SourceLocation::Folder(folder)) => {
                 let opened = tokio::task::spawn_blocking(move || BlockSource::open(&folder)).await;
@@ -205,7 +205,7 @@ pub async fn ingest(
     let kind = source.kind.name();
     match &source.reader {
         Reader::Prometheus(remote) => {
-            ingest_samples(remote, kind, name, cluster, &sink, span, options).await
+            ingest_samples(remote.as_ref(), kind, name, cluster, &sink, span, options).await
         }
         Reader::Blocks(blocks) => {
             ingest_samples(blocks, kind, name, cluster, &sink, span, options).await

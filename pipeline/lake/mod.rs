@@ -236,7 +236,7 @@ impl Lake {
     /// The windows that `ingest_windows` lists at the pinned version, by source.
     pub async fn complete_windows(&self, pins: &Pins) -> Result<CompleteWindows, LakeError> {
         let session = self.read_session(&LakeView::pinned(pins.clone())).await?;
-        let sql = "SELECT source, window_start, window_end FROM ingest_windows";
+        let sql = include_str!("../../queries/lake/complete_windows.sql");
         let no_params: Vec<datafusion::common::ScalarValue> = Vec::new();
         let batches = read_only_sql(&session, sql, no_params)
             .await?

@@ -35,11 +35,7 @@ pub fn usd(amount: Decimal) -> String {
 #[must_use]
 pub fn gpu_hours(ms: i64) -> String {
     let hours = Decimal::from(ms) / Decimal::from(HOUR_MS);
-    let places = if hours.abs() >= Decimal::from(1000) {
-        0
-    } else {
-        1
-    };
+    let places = u32::from(hours.abs() < Decimal::from(1000));
     let rounded = hours.round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero);
     let text = format!("{:.*}", places as usize, rounded);
     match text.split_once('.') {

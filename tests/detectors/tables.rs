@@ -22,8 +22,15 @@ pub(crate) struct Given {
     pub(crate) rows: Vec<Vec<Value>>,
 }
 
+/// A table's name, the table whose columns it begins with, and its own columns.
+type Table = (
+    &'static str,
+    Option<&'static str>,
+    &'static [(&'static str, ColumnType)],
+);
+
 /// What a run registers beside the lake's tables, beyond the columns of a table it starts from.
-const DERIVED: &[(&str, Option<&str>, &[(&str, ColumnType)])] = &[
+const DERIVED: &[Table] = &[
     (
         "workload_facts",
         Some("workloads"),

@@ -23,9 +23,9 @@ fn copy(from: &Path, to: &Path) {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
-            copy(&path, &target)
+            copy(&path, &target);
         } else {
-            fs::copy(&path, &target).map(drop).unwrap()
+            fs::copy(&path, &target).map(drop).unwrap();
         }
     }
 }
@@ -38,7 +38,7 @@ async fn count(session: &SessionContext, sql: &str) -> usize {
         .await
         .unwrap()
         .iter()
-        .map(|batch| batch.num_rows())
+        .map(datafusion::arrow::array::RecordBatch::num_rows)
         .sum()
 }
 
@@ -111,7 +111,9 @@ async fn remote_read_and_blocks_fill_the_lake_with_the_same_rows() {
             let sql = format!("{} ORDER BY {order}", of(source));
             let frame = read_only_sql(&session, &sql, none.clone()).await.unwrap();
             let batches = frame.collect().await.unwrap();
-            let schema = batches.first().map(|batch| batch.schema());
+            let schema = batches
+                .first()
+                .map(datafusion::arrow::array::RecordBatch::schema);
             text.push(schema.map(|schema| {
                 datafusion::arrow::compute::concat_batches(&schema, &batches).unwrap()
             }));

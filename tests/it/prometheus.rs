@@ -167,7 +167,7 @@ pub(crate) async fn start_prometheus(folder: &Path) -> Server {
     let ready = format!("http://127.0.0.1:{port}/-/ready");
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(60) {
+    while started.elapsed() < Duration::from_mins(1) {
         if let Ok(answer) = client.get(&ready).send().await
             && answer.status().is_success()
         {

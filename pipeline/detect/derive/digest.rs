@@ -50,10 +50,7 @@ async fn windows(
 ) -> Result<(), DeriveError> {
     let span = request.span();
     let ts = |ms: i64| ScalarValue::TimestampMicrosecond(Some(ms * 1000), Some("UTC".into()));
-    let sql = "SELECT source, source_kind, window_start, window_end, samples, rows_json, content_digest \
-               FROM ingest_windows \
-               WHERE cluster = $cluster AND window_start < $to_ts AND window_end > $from_ts \
-               ORDER BY source, source_kind, window_start, window_end, content_digest, samples, rows_json";
+    let sql = include_str!("../../../queries/lake/window_contents.sql");
     let params = vec![
         ("cluster", ScalarValue::from(request.cluster)),
         ("from_ts", ts(span.start_ms - LOOKBACK_MS)),

@@ -128,8 +128,19 @@ fn an_unknown_price_leaves_hours_and_no_dollars() {
 fn months_and_ranges_are_exact() {
     assert_eq!(monthly(usd("336"), 336 * HOUR_MS), Some(usd("730")));
     assert_eq!(monthly(usd("1"), 0), None);
-    assert_eq!(range(usd("100"), 30), Some((usd("70"), usd("130"))));
-    assert_eq!(range(usd("100"), 250), Some((usd("0"), usd("200"))));
+    // Freed is measured: without a price band nothing above it can be saved.
+    assert_eq!(
+        range(usd("100"), usd("20"), 0, 60),
+        Some((usd("68"), usd("92")))
+    );
+    assert_eq!(
+        range(usd("100"), usd("20"), 20, 30),
+        Some((usd("50"), usd("110")))
+    );
+    assert_eq!(
+        range(usd("100"), usd("20"), 0, 250),
+        Some((usd("30"), usd("100")))
+    );
 }
 
 proptest! {

@@ -278,7 +278,7 @@ async fn the_worked_example_through_sql() {
     assert_eq!(earlier.assumes, Vec::<String>::new());
     assert_eq!(proposed.alone_monthly_usd, tier.gross_monthly_usd);
 
-    // 10 % of the detector and 20 % of the price.
+    // 20 % of the price; nothing is added, so the detector's own band widens nothing.
     let month = surplus.net_monthly_usd.unwrap();
     assert_eq!(
         stored_usd(month),
@@ -286,7 +286,7 @@ async fn the_worked_example_through_sql() {
     );
     assert_eq!(
         stored_usd(surplus.net_p10_usd.unwrap()),
-        stored_usd(month * usd("0.7"))
+        stored_usd(month * usd("0.8"))
     );
     assert_eq!(
         surplus.title,
