@@ -1,5 +1,12 @@
 //! Integration tests: one binary, one module a room.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "helpers of tests stand outside of test functions"
+)]
+
 mod bad_input;
 mod economics;
 mod ingest;

@@ -137,6 +137,10 @@ fn arguments(value: &mut Value) {
                 };
                 if std::mem::take(&mut secret_follows) && !text.starts_with('-') {
                     REDACTED.clone_into(text);
+                } else if text.contains(char::is_whitespace) && !text.starts_with('-') {
+                    // A command of a shell, perhaps with assignments before it; a flag's value may
+                    // hold spaces and goes whole.
+                    *text = command_line(text);
                 } else if let Some((flag, _)) = text.split_once('=').filter(|(f, _)| is_secret(f)) {
                     *text = format!("{flag}={REDACTED}");
                 } else if text.contains(char::is_whitespace) {
