@@ -41,12 +41,13 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
     } else {
         let open = sources::open(&config, None, None, false).await?;
         let lake = Lake::open(&config.lake_url()).await?;
-        if let Some(end_ms) = open
-            .iter()
-            .filter(|s| !s.is_export())
-            .filter_map(|s| s.extent.map(|e| e.end_ms))
-            .max()
-        {
+        let end_of = |export: bool| {
+            open.iter()
+                .filter(|source| source.is_export() == export)
+                .filter_map(|source| source.extent.map(|extent| extent.end_ms))
+                .max()
+        };
+        if let Some(end_ms) = end_of(false).or_else(|| end_of(true)) {
             let window = window(&args.span, end_ms)?;
             // A day before, so that what began earlier is known as such; up to the end of what the
             // sources hold, so that the last day asked for can close.

@@ -80,7 +80,7 @@ fn an_unknown_key_names_itself_and_its_line() {
         folder.path(),
         &text,
         2,
-        &["idleproof.toml", "selector", "line 9"],
+        &["idleproof.toml", "selector", "line 10"],
     );
 }
 

@@ -104,7 +104,7 @@ fn room_of(path: &str) -> Option<&str> {
 
 /// Source without comments and without the tests that stand at a file's end or in `tests.rs`.
 fn code(path: &Path) -> String {
-    if path.ends_with("tests.rs") || relative(path).contains("/tests/") {
+    if relative(path).ends_with("tests.rs") || relative(path).contains("/tests/") {
         return String::new();
     }
     let text = fs::read_to_string(path).unwrap();
