@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::format_push_string,
     clippy::print_stderr,
     reason = "helpers of tests stand outside of test functions"
 )]
