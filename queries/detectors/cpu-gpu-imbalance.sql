@@ -1,7 +1,7 @@
 /*---
 id: cpu-gpu-imbalance
 version: 1.0.0
-title: GPUs held back by a CPU limit while requests wait
+title: GPUs held back by a CPU limit while they have requests
 status: stable
 severity: high
 grain: [cluster, namespace, workload_kind, workload_name]
@@ -112,7 +112,7 @@ SELECT
   gpu_product,
   team,
   headline,
-  'its CPU limit held the GPU back for ' || starved_hours || ' GPU-hours while requests waited'
+  'its CPU limit held the GPU back for ' || starved_hours || ' GPU-hours while it had requests'
     AS because,
   CASE
     WHEN status = 'skip' AND total_ms = 0 THEN 'It held no GPU in the closed hours of the window.'
@@ -122,8 +122,8 @@ SELECT
       'No CPU usage or throttling was seen for it, so a starved GPU could not show.'
     WHEN status = 'undetermined' THEN
       'Too much of its time is unknown for what was seen to speak for the window.'
-    WHEN status = 'alarm' THEN 'Requests waited and the CPU was throttled while the GPU idled, for '
-      || starved_hours || ' GPU-hours: the same GPU can do the waiting work once it is fed.'
+    WHEN status = 'alarm' THEN 'It had requests, waiting or in work, and the CPU was throttled while the GPU idled, for '
+      || starved_hours || ' GPU-hours: the same GPU can do that work sooner once it is fed.'
     ELSE 'Its starved time is below the threshold: ' || starved_hours || ' GPU-hours.'
   END AS reason,
   existed_ms,
