@@ -28,6 +28,11 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Read the sources into the lake; publishes nothing
     Ingest(IngestArgs),
+    /// Write the lists of a Kubernetes cluster as files, for a site that cannot be reached
+    #[command(
+        after_help = "Examples:\n  idleproof snapshot --out ./kubernetes\n  idleproof snapshot --out ./kubernetes --context prod-a\nThe folder is read by a source of kind = \"kubernetes-export\"."
+    )]
+    Snapshot(SnapshotArgs),
     /// Replay a finding from its evidence, to the same bytes
     #[command(
         after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a"
@@ -111,6 +116,25 @@ pub(super) struct IngestArgs {
     /// Seconds to wait for a lease that another run holds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub lease_wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SnapshotArgs {
+    /// The folder that gets one folder a snapshot, named by its time
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// A context of the kubeconfig; default: its current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// A kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's service account
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// A proxy, `http://host:port`, instead of the kubeconfig's
+    #[arg(long, value_name = "URL")]
+    pub proxy_url: Option<String>,
+    /// Requests a second
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub qps: u32,
 }
 
 #[derive(Debug, Args)]

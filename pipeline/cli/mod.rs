@@ -14,6 +14,7 @@ mod output;
 mod publish;
 mod report_data;
 mod run;
+mod snapshot;
 mod sources;
 mod sql;
 mod stages;
@@ -89,6 +90,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
     match command {
         Command::Run(args) => run::run(&args, now_ms()).await,
         Command::Ingest(args) => sources::ingest_command(&args, now_ms()).await,
+        Command::Snapshot(args) => snapshot::snapshot(&args, now_ms()).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
         Command::Verify(args) => verify::verify(&args),

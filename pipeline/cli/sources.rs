@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::args::IngestArgs;
 use super::error::CliError;
-use super::{now_ms, say};
+use super::{now_ms, say, snapshot};
 use crate::config::{Config, SourceKind, SourceSection};
 use crate::exit::Exit;
 use crate::ingest::prometheus::{BasicAuth, RemoteOptions};
-use crate::ingest::{self, IngestOptions, Outcome, Source, SourceLocation, SourceSpec};
+use crate::ingest::{
+    self, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
+};
 use crate::lake::{Lake, source_lease};
 use crate::model::TimeWindow;
 use crate::model::time::{DAY_MS, HOUR_MS, format_ms};
@@ -27,6 +29,11 @@ impl OpenSource {
     /// Snapshots are few and name what the samples are about: all of them are read, always.
     pub(super) fn is_export(&self) -> bool {
         self.source.kind() == ingest::SourceKind::KubernetesExport
+    }
+
+    /// A running cluster holds the present only, which is read whatever the span.
+    pub(super) fn is_live(&self) -> bool {
+        self.source.kind() == ingest::SourceKind::Kubernetes
     }
 }
 
@@ -78,6 +85,13 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
         SourceKind::Prometheus => (ingest::SourceKind::Prometheus, &section.url),
         SourceKind::Tsdb => (ingest::SourceKind::Tsdb, &section.url),
         SourceKind::KubernetesExport => (ingest::SourceKind::KubernetesExport, &section.path),
+        SourceKind::Kubernetes => {
+            return Ok(SourceSpec {
+                name,
+                kind: ingest::SourceKind::Kubernetes,
+                location: SourceLocation::Cluster(Box::new(cluster_options(config, section))),
+            });
+        }
     };
     let place = place.clone().unwrap_or_default();
     let location = if section.kind == SourceKind::Prometheus {
@@ -85,7 +99,7 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
             SourceLocation::Remote(options) => {
                 SourceLocation::Remote(Box::new(remote(config, section, *options)?))
             }
-            SourceLocation::Folder(_) => {
+            _ => {
                 return Err(CliError::Usage(format!(
                     "[[source]] `{name}`: url `{place}` is no http or https URL"
                 )));
@@ -99,6 +113,20 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
         kind,
         location,
     })
+}
+
+fn cluster_options(config: &Config, section: &SourceSection) -> ClusterOptions {
+    let mut options = ClusterOptions {
+        kubeconfig: section.kubeconfig.as_ref().map(|file| config.resolve(file)),
+        context: section.context.clone(),
+        proxy_url: section.proxy_url.clone(),
+        ..ClusterOptions::default()
+    };
+    options.qps = section.qps.unwrap_or(options.qps);
+    if let Some(seconds) = section.timeout_seconds.filter(|seconds| *seconds > 0) {
+        options.idle_timeout = Duration::from_secs(seconds);
+    }
+    options
 }
 
 fn remote(
@@ -133,11 +161,16 @@ pub(super) async fn ingest_all(
     lease_wait: Duration,
 ) -> Result<(), CliError> {
     for open in sources {
-        let Some(extent) = open.extent else {
+        let extent = if open.is_live() {
+            Some(TimeWindow::day_of(now_ms()))
+        } else {
+            open.extent
+        };
+        let Some(extent) = extent else {
             say(&format!("{}: holds nothing", open.source.name()));
             continue;
         };
-        let wanted = if open.is_export() {
+        let wanted = if open.is_export() || open.is_live() {
             Some(extent)
         } else {
             extent.intersect(&span)
@@ -177,6 +210,9 @@ pub(super) async fn ingest_all(
         let released = lease.release(now_ms()).await;
         let report = result?;
         released?;
+        if let Some(found) = &report.snapshot {
+            snapshot::summarise(open.source.name(), found);
+        }
         say(&format!(
             "{}: {} windows ({} written, {} unchanged, {} kept as they were fuller), {} samples, {} rows",
             open.source.name(),
@@ -221,9 +257,14 @@ pub(super) async fn ingest_command(args: &IngestArgs, now_ms: i64) -> Result<Exi
             .filter_map(|s| s.extent.map(|extent| extent.start_ms))
             .min(),
     };
-    let (Some(start_ms), Some(end_ms)) = (start_ms, end_ms) else {
-        say("the sources hold nothing");
-        return Ok(Exit::Done);
+    let live = sources.iter().any(OpenSource::is_live);
+    let (start_ms, end_ms) = match (start_ms, end_ms) {
+        (Some(start_ms), Some(end_ms)) => (start_ms, end_ms),
+        _ if live => (now_ms, now_ms + 1),
+        _ => {
+            say("the sources hold nothing");
+            return Ok(Exit::Done);
+        }
     };
     let lake = Lake::open(&config.lake_url()).await?;
     let holder = holder(now_ms);

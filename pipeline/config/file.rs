@@ -59,6 +59,8 @@ pub enum SourceKind {
     Tsdb,
     /// A folder of `kubectl get … -o json` lists, one folder a snapshot.
     KubernetesExport,
+    /// The API of a running cluster.
+    Kubernetes,
 }
 
 /// One source of telemetry or inventory.
@@ -78,6 +80,13 @@ pub struct SourceSection {
     pub bearer_token_file: Option<String>,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Kubernetes: a kubeconfig, else `KUBECONFIG`, `~/.kube/config` or the pod's service account.
+    pub kubeconfig: Option<String>,
+    /// Kubernetes: a context of the kubeconfig, else its current one.
+    pub context: Option<String>,
+    pub proxy_url: Option<String>,
+    /// Kubernetes: requests a second.
+    pub qps: Option<u32>,
 }
 
 impl SourceSection {
@@ -89,6 +98,7 @@ impl SourceSection {
                 SourceKind::Prometheus => "prometheus",
                 SourceKind::Tsdb => "tsdb",
                 SourceKind::KubernetesExport => "kubernetes-export",
+                SourceKind::Kubernetes => "kubernetes",
             };
             format!("{kind}-{}-{index}", self.cluster)
         })

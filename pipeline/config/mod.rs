@@ -125,9 +125,19 @@ impl Config {
             let (given, wanted) = match source.kind {
                 SourceKind::Prometheus | SourceKind::Tsdb => (source.url.is_some(), "url"),
                 SourceKind::KubernetesExport => (source.path.is_some(), "path"),
+                SourceKind::Kubernetes => (true, ""),
             };
             if !given {
                 return Err(invalid(format!("[[source]] `{name}` has no `{wanted}`")));
+            }
+            let of_cluster = source.kubeconfig.is_some() || source.context.is_some();
+            if source.kind != SourceKind::Kubernetes && (of_cluster || source.qps.is_some()) {
+                return Err(invalid(format!(
+                    "[[source]] `{name}`: kubeconfig, context and qps are for kind = \"kubernetes\""
+                )));
+            }
+            if source.qps == Some(0) {
+                return Err(invalid(format!("[[source]] `{name}`: qps must not be 0")));
             }
             if let Some(hours) = source.window_hours
                 && (hours == 0 || 24 % hours != 0 || hours % 2 != 0)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::aliases::Aliases;
 use super::error::IngestError;
-use super::kubernetes::{self, KubernetesExport};
+use super::kubernetes::{self, KindCounts, KubernetesExport};
 use super::pivot::{PivotError, PivotOptions, Pivoted, WindowPivot};
 use super::prometheus::{Matcher, SampleSource, SourceError};
 use super::rows::{Cell, TableBatches, content_digest, single_row};
@@ -76,6 +76,8 @@ pub struct IngestReport {
     pub windows: Vec<WindowReport>,
     /// Kubernetes Secrets that were met and not kept.
     pub secrets_skipped: u64,
+    /// What the snapshot of a live cluster found.
+    pub snapshot: Option<KindCounts>,
 }
 
 impl IngestReport {
@@ -116,20 +118,20 @@ pub fn windows(span: TimeWindow, width_ms: i64) -> Result<Vec<TimeWindow>, Inges
 }
 
 /// The rows of one window and what is recorded of it.
-struct ReadWindow {
-    window: TimeWindow,
-    tables: Vec<TableBatches>,
-    report: WindowReport,
+pub(super) struct ReadWindow {
+    pub(super) window: TimeWindow,
+    pub(super) tables: Vec<TableBatches>,
+    pub(super) report: WindowReport,
 }
 
 /// What stays the same from window to window.
-struct Job<'a, S> {
-    sink: &'a S,
-    name: &'a str,
-    cluster: &'a str,
-    source_kind: &'a str,
-    selector_digest: String,
-    force: bool,
+pub(super) struct Job<'a, S> {
+    pub(super) sink: &'a S,
+    pub(super) name: &'a str,
+    pub(super) cluster: &'a str,
+    pub(super) source_kind: &'a str,
+    pub(super) selector_digest: String,
+    pub(super) force: bool,
 }
 
 /// Ingests samples of `span` from one source for one cluster.
@@ -267,7 +269,7 @@ impl ReadWindow {
 }
 
 impl<S: RawSink> Job<'_, S> {
-    fn report(&self) -> IngestReport {
+    pub(super) fn report(&self) -> IngestReport {
         IngestReport {
             source: self.name.to_owned(),
             cluster: self.cluster.to_owned(),
@@ -283,7 +285,7 @@ impl<S: RawSink> Job<'_, S> {
         }
     }
 
-    fn lake_error(&self, window: TimeWindow, source: crate::lake::LakeError) -> IngestError {
+    pub(super) fn lake_error(&self, window: TimeWindow, source: crate::lake::LakeError) -> IngestError {
         IngestError::Lake {
             name: self.name.to_owned(),
             window: window.key(),
@@ -292,7 +294,7 @@ impl<S: RawSink> Job<'_, S> {
     }
 
     /// Runs a read while the lease is kept alive beside it.
-    async fn while_alive<T>(
+    pub(super) async fn while_alive<T>(
         &self,
         work: impl Future<Output = T>,
         window: TimeWindow,
@@ -312,7 +314,7 @@ impl<S: RawSink> Job<'_, S> {
     }
 
     /// Keeps a window, unless the lake has the same already, or more.
-    async fn keep(&self, read: ReadWindow) -> Result<WindowReport, IngestError> {
+    pub(super) async fn keep(&self, read: ReadWindow) -> Result<WindowReport, IngestError> {
         let ReadWindow {
             window,
             tables,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::aliases::AliasError;
+use super::kubernetes::KubernetesError;
 use super::pivot::PivotError;
 use super::prometheus::SourceError;
 use super::rows::RowError;
@@ -27,6 +28,8 @@ pub enum IngestError {
     },
     #[error(transparent)]
     Export(#[from] ExportError),
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
     #[error(transparent)]
     Alias(#[from] AliasError),
     #[error(transparent)]
@@ -82,6 +85,7 @@ impl IngestError {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Source { source, .. } => matches!(source, SourceError::Remote { .. }),
+            Self::Kubernetes(error) => error.is_unavailable(),
             Self::Export(export) => matches!(export, ExportError::Io { .. }),
             Self::Lake { source, .. } => {
                 matches!(

@@ -23,9 +23,11 @@ pub use driver::{
     IngestOptions, IngestReport, Outcome, WindowReport, ingest_export, ingest_samples, windows,
 };
 pub use error::{ExportError, IngestError};
-pub use kubernetes::KubernetesExport;
+pub use kubernetes::{
+    ClusterApi, ClusterOptions, KindCounts, KubernetesError, KubernetesExport, Snapshot, ingest_live,
+};
 pub use rows::{RowError, TableBatches, content_digest};
-pub use sink::{Clock, LakeSink, RawSink, StoredWindow};
+pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow};
 
 use crate::lake::{Lake, Lease};
 use crate::model::TimeWindow;
@@ -38,13 +40,15 @@ pub enum SourceKind {
     Prometheus,
     Tsdb,
     KubernetesExport,
+    Kubernetes,
 }
 
 /// Every kind of source.
-pub const SOURCES: [(&str, SourceKind); 3] = [
+pub const SOURCES: [(&str, SourceKind); 4] = [
     ("prometheus", SourceKind::Prometheus),
     ("tsdb", SourceKind::Tsdb),
     ("kubernetes-export", SourceKind::KubernetesExport),
+    ("kubernetes", SourceKind::Kubernetes),
 ];
 
 impl SourceKind {
@@ -70,6 +74,8 @@ impl SourceKind {
 pub enum SourceLocation {
     Remote(Box<RemoteOptions>),
     Folder(PathBuf),
+    /// The API server of a cluster.
+    Cluster(Box<ClusterOptions>),
 }
 
 /// A source as the configuration describes it, resolved.
@@ -95,6 +101,7 @@ enum Reader {
     Prometheus(Box<RemoteSource>),
     Blocks(BlockSource),
     Export(KubernetesExport),
+    Live(Box<ClusterApi>),
 }
 
 impl Source {
@@ -120,13 +127,19 @@ impl Source {
             (SourceKind::KubernetesExport, SourceLocation::Folder(folder)) => {
                 Reader::Export(KubernetesExport::new(folder))
             }
-            (SourceKind::Prometheus, SourceLocation::Folder(_)) => {
+            (SourceKind::Kubernetes, SourceLocation::Cluster(options)) => {
+                Reader::Live(Box::new(ClusterApi::connect(*options).await?))
+            }
+            (SourceKind::Kubernetes, _) => {
+                return Err(misplaced(&spec, "give context and kubeconfig, or neither in a pod"));
+            }
+            (SourceKind::Prometheus, _) => {
                 return Err(misplaced(&spec, "give the URL of its HTTP API as url"));
             }
-            (SourceKind::Tsdb, SourceLocation::Remote(_)) => {
+            (SourceKind::Tsdb, _) => {
                 return Err(misplaced(&spec, "give a local folder of blocks as url"));
             }
-            (SourceKind::KubernetesExport, SourceLocation::Remote(_)) => {
+            (SourceKind::KubernetesExport, _) => {
                 return Err(misplaced(&spec, "give a local folder of snapshots as path"));
             }
         };
@@ -153,6 +166,8 @@ impl Source {
             Reader::Prometheus(remote) => remote.extent().await,
             Reader::Blocks(blocks) => blocks.extent().await,
             Reader::Export(export) => return Ok(export.extent()?),
+            // It holds the present, which only the caller knows.
+            Reader::Live(_) => return Ok(None),
         };
         extent.map_err(|source| IngestError::Source {
             name: self.name.clone(),
@@ -200,6 +215,7 @@ pub async fn ingest(
     span: TimeWindow,
     options: &IngestOptions,
 ) -> Result<IngestReport, IngestError> {
+    let now_ms = clock();
     let sink = LakeSink::new(lake, lease, clock);
     let name = source.name.as_str();
     let kind = source.kind.name();
@@ -211,5 +227,7 @@ pub async fn ingest(
             ingest_samples(blocks, kind, name, cluster, &sink, span, options).await
         }
         Reader::Export(export) => ingest_export(export, name, cluster, &sink, span, options).await,
+        // Whatever the span: the present is all that it holds.
+        Reader::Live(api) => ingest_live(api, name, cluster, &sink, now_ms).await,
     }
 }

@@ -9,6 +9,8 @@ use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::scalar::ScalarValue;
 
+use super::kubernetes::{KnownDay, KnownObject};
+use crate::lake::columns::{int, text, text_at};
 use crate::lake::{CommitInfo, LEASE_RENEWAL, Lake, LakeError, LakeView, Lease, read_only_sql};
 use crate::model::TimeWindow;
 use crate::model::time::DAY_MS;
@@ -45,6 +47,22 @@ pub trait RawSink: Sync {
 
     /// Keeps the right to write alive; called at least once a minute while a window is read.
     fn keep_alive(&self) -> impl Future<Output = Result<(), LakeError>> + Send;
+}
+
+/// What the ingest of a live cluster asks of the lake besides.
+pub trait ObjectSink: RawSink {
+    /// What the complete windows of a source hold of a day.
+    fn known_day(
+        &self,
+        source: &str,
+        day: TimeWindow,
+    ) -> impl Future<Output = Result<KnownDay, LakeError>> + Send;
+
+    /// The uid of kube-system by which a cluster is known, once any snapshot of it was kept.
+    fn cluster_uid(
+        &self,
+        cluster: &str,
+    ) -> impl Future<Output = Result<Option<String>, LakeError>> + Send;
 }
 
 /// A lake under its source's lease.
@@ -144,5 +162,83 @@ impl RawSink for LakeSink<'_> {
             self.renewed_ms.store(now_ms, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+impl LakeSink<'_> {
+    /// The rows of a query over complete windows: what a killed ingest left is not among them.
+    async fn rows(
+        &self,
+        sql: &'static str,
+        params: Vec<(&str, ScalarValue)>,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let head = self.lake.head().await?;
+        let windows = self.lake.complete_windows(&head).await?;
+        let view = LakeView::pinned(head).with_windows(windows);
+        let session = self.lake.read_session(&view).await?;
+        read_only_sql(&session, sql, params)
+            .await?
+            .collect()
+            .await
+            .map_err(|e| LakeError::sql("read the snapshots before this one", e))
+    }
+}
+
+impl ObjectSink for LakeSink<'_> {
+    async fn known_day(&self, source: &str, day: TimeWindow) -> Result<KnownDay, LakeError> {
+        let params = || {
+            vec![
+                ("source", ScalarValue::from(source)),
+                ("date", ScalarValue::from(day.date())),
+            ]
+        };
+        let column = |e: crate::lake::columns::ColumnError| LakeError::Rows {
+            table: "objects".to_owned(),
+            reason: e.to_string(),
+        };
+        let mut known = KnownDay::default();
+        let sql = include_str!("../../queries/ingest/known_listings.sql");
+        for batch in self.rows(sql, params()).await? {
+            let (kind, state) = (
+                text(&batch, "kind").map_err(column)?,
+                text(&batch, "state").map_err(column)?,
+            );
+            let ts_ms = int(&batch, "ts_ms").map_err(column)?;
+            for row in 0..batch.num_rows() {
+                known.add_listing(kind.value(row), ts_ms.value(row), state.value(row));
+            }
+        }
+        let sql = include_str!("../../queries/ingest/known_objects.sql");
+        for batch in self.rows(sql, params()).await? {
+            let column_of = |name| text(&batch, name).map_err(column);
+            let (api, kind) = (column_of("api_version")?, column_of("kind")?);
+            let (namespace, name) = (column_of("namespace")?, column_of("name")?);
+            let (uid, version) = (column_of("uid")?, column_of("resource_version")?);
+            let seen_to_ms = int(&batch, "seen_to_ms").map_err(column)?;
+            for row in 0..batch.num_rows() {
+                known.add_object(KnownObject {
+                    api_version: api.value(row).to_owned(),
+                    kind: kind.value(row).to_owned(),
+                    namespace: text_at(&namespace, row),
+                    name: name.value(row).to_owned(),
+                    uid: text_at(&uid, row),
+                    resource_version: text_at(&version, row),
+                    seen_to_ms: seen_to_ms.value(row),
+                });
+            }
+        }
+        Ok(known)
+    }
+
+    async fn cluster_uid(&self, cluster: &str) -> Result<Option<String>, LakeError> {
+        let params = vec![("cluster", ScalarValue::from(cluster))];
+        let sql = include_str!("../../queries/ingest/cluster_uid.sql");
+        for batch in self.rows(sql, params).await? {
+            let uid = batch.column(0).as_string_opt::<i32>();
+            if let Some(uid) = uid.filter(|uid| !uid.is_empty()) {
+                return Ok(text_at(uid, 0));
+            }
+        }
+        Ok(None)
     }
 }

@@ -1,4 +1,5 @@
--- Versions of Kubernetes objects, joined up over the days in which they were seen.
+-- Versions of Kubernetes objects, joined up over the days in which they were seen. A row without a
+-- body says that its version was seen again; MIN leaves it out.
 SELECT
   api_version,
   kind,

@@ -4,4 +4,5 @@ SELECT DISTINCT
   kind
 FROM snapshots
 WHERE cluster = $cluster
+  AND state = 'listed'
 ORDER BY ts_ms, kind

@@ -44,6 +44,7 @@ const OWNED: &[(&str, &[&str], &str)] = &[
     ("object_store::", &["lake"], "only the lake names a store"),
     ("parquet::", &["lake"], "only the lake writes files"),
     ("reqwest", &["ingest"], "only ingest makes HTTP calls"),
+    ("kube::", &["ingest"], "only ingest asks an API server"),
     (
         "SessionContext",
         &["lake", "detect", "inventory", "cli"],

@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
-use super::fold::{DayFold, ListedObject};
-use super::redact::redact;
+use super::files::{self, SUMMARY};
+use super::fold::DayFold;
+use super::lists::take_list;
+use super::snapshot::KindState;
 use crate::ingest::error::{ExportError, IngestError};
 use crate::ingest::rows::TableBatches;
 use crate::model::TimeWindow;
 use crate::model::time::{format_ms, parse_ms};
+use crate::model::workload::kind_of;
 
 /// Bytes of JSON in one file, after decompression.
 const MAX_FILE_BYTES: u64 = 256 << 20;
-/// Bytes of a name that Kubernetes gave: its own limit is 253.
-const MAX_NAME_BYTES: usize = 512;
 
 /// A folder of snapshot folders.
 #[derive(Debug, Clone)]
@@ -93,20 +94,23 @@ impl KubernetesExport {
         let mut any = false;
         for (ts_ms, folder) in snapshots.range(day.start_ms..day.end_ms) {
             let mut objects = Vec::new();
-            let mut empty_kinds = Vec::new();
+            let mut kinds = self.states(folder)?;
             for path in entries(folder)? {
                 if is_hidden(&path) || !is_list_file(&path) {
                     continue;
                 }
                 let list = self.read_list(&path)?;
-                let before = objects.len();
-                secrets_skipped += take_list(&path, list, &mut objects)?;
-                if objects.len() == before {
-                    empty_kinds.extend(kind_of_file(&path));
+                let taken = take_list(list).map_err(|reason| misshapen(&path, reason))?;
+                secrets_skipped += taken.secrets_skipped;
+                if taken.objects.is_empty() {
+                    let said = taken.element.map(|(api, kind)| kind_of(&api, &kind));
+                    let kind = said.or_else(|| kind_of_file(&path));
+                    kinds.extend(kind.map(|kind| (kind, KindState::Listed)));
                 }
+                objects.extend(taken.objects);
             }
             any = true;
-            fold.add(*ts_ms, &empty_kinds, objects);
+            fold.add(*ts_ms, kinds, objects);
         }
         if !any {
             return Ok(None);
@@ -117,6 +121,15 @@ impl KubernetesExport {
             sightings: fold.sightings,
             secrets_skipped,
         }))
+    }
+
+    /// What a snapshot of ours says of kinds that it has no list of; nothing where there is none.
+    fn states(&self, folder: &Path) -> Result<Vec<(String, KindState)>, ExportError> {
+        let path = folder.join(SUMMARY);
+        if !path.is_file() {
+            return Ok(Vec::new());
+        }
+        files::states(&self.read_list(&path)?).map_err(|reason| misshapen(&path, reason))
     }
 
     fn read_list(&self, path: &Path) -> Result<Value, ExportError> {
@@ -205,86 +218,4 @@ fn kind_of_file(path: &Path) -> Option<String> {
         resource.strip_suffix('s').unwrap_or(resource).to_owned()
     };
     Some(group.map_or_else(|| kind.clone(), |group| format!("{kind}.{group}")))
-}
-
-/// Adds the objects of a list, an array or a single object; returns how many Secrets it skipped.
-fn take_list(
-    path: &Path,
-    list: Value,
-    objects: &mut Vec<ListedObject>,
-) -> Result<u64, ExportError> {
-    let Value::Object(mut map) = list else {
-        return match list {
-            Value::Array(items) => take_items(path, items, None, objects),
-            _ => Err(misshapen(
-                path,
-                "it is neither an object nor an array".to_owned(),
-            )),
-        };
-    };
-    let text = |name: &str| map.get(name).and_then(Value::as_str).map(str::to_owned);
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
-    match (map.remove("items"), kind) {
-        (Some(Value::Array(items)), kind) => {
-            // `PodList` holds Pods that do not repeat their kind; `List` holds anything.
-            let element = kind.as_deref().and_then(|k| k.strip_suffix("List"));
-            let element = element.filter(|k| !k.is_empty()).map(str::to_owned);
-            take_items(path, items, api_version.zip(element), objects)
-        }
-        (Some(_), _) => Err(misshapen(path, "its items are not an array".to_owned())),
-        (None, Some(kind)) if kind.ends_with("List") => {
-            Err(misshapen(path, "it has no items".to_owned()))
-        }
-        (None, _) => take_items(path, vec![Value::Object(map)], None, objects),
-    }
-}
-
-fn take_items(
-    path: &Path,
-    items: Vec<Value>,
-    element: Option<(String, String)>,
-    objects: &mut Vec<ListedObject>,
-) -> Result<u64, ExportError> {
-    let mut secrets_skipped = 0;
-    for (index, mut item) in items.into_iter().enumerate() {
-        let lacks = |what: &str| misshapen(path, format!("item {index} has no usable {what}"));
-        let Value::Object(map) = &mut item else {
-            return Err(misshapen(path, format!("item {index} is no object")));
-        };
-        if let Some((api_version, kind)) = &element {
-            map.entry("apiVersion")
-                .or_insert_with(|| api_version.clone().into());
-            map.entry("kind").or_insert_with(|| kind.clone().into());
-        }
-        let short = |text: &str| !text.is_empty() && text.len() <= MAX_NAME_BYTES;
-        let top = |name: &str| item.get(name).and_then(Value::as_str).filter(|t| short(t));
-        let meta = |name: &str| {
-            let value = item.get("metadata").and_then(|m| m.get(name));
-            value
-                .and_then(Value::as_str)
-                .filter(|t| short(t))
-                .map(str::to_owned)
-        };
-        let api_version = top("apiVersion")
-            .ok_or_else(|| lacks("apiVersion"))?
-            .to_owned();
-        let kind = top("kind").ok_or_else(|| lacks("kind"))?.to_owned();
-        let name = meta("name").ok_or_else(|| lacks("metadata.name"))?;
-        let (namespace, uid) = (meta("namespace"), meta("uid"));
-        let resource_version = meta("resourceVersion");
-        if !redact(&kind, &mut item) {
-            secrets_skipped += 1;
-            continue;
-        }
-        objects.push(ListedObject {
-            api_version,
-            kind,
-            namespace,
-            name,
-            uid,
-            resource_version,
-            json: item.to_string(),
-        });
-    }
-    Ok(secrets_skipped)
 }

@@ -3,30 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::ingest::rows::{Cell, RowError, TableBatches, TableRows};
-use crate::lake::schema;
+use super::lists::ListedObject;
+use super::snapshot::KindState;
+use super::tables::{Key, ObjectTables};
+use crate::ingest::rows::{RowError, TableBatches};
 use crate::model::workload::kind_of;
-
-/// An object as a list held it, redacted.
-#[derive(Debug, Clone)]
-pub(super) struct ListedObject {
-    pub api_version: String,
-    pub kind: String,
-    pub namespace: Option<String>,
-    pub name: String,
-    pub uid: Option<String>,
-    pub resource_version: Option<String>,
-    pub json: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    api_version: String,
-    kind: String,
-    namespace: Option<String>,
-    name: String,
-    uid: Option<String>,
-}
 
 #[derive(Debug)]
 struct Seen {
@@ -36,35 +17,46 @@ struct Seen {
     to_ms: i64,
 }
 
+#[derive(Debug)]
+struct Listing {
+    state: KindState,
+    objects: i64,
+}
+
 /// The versions of one day.
 #[derive(Debug, Default)]
 pub(super) struct DayFold {
     versions: BTreeMap<Key, Vec<Seen>>,
     /// Objects by listing time and `kind.group`; a kind that was listed and empty has none.
-    listed: BTreeMap<(i64, String), i64>,
+    listed: BTreeMap<(i64, String), Listing>,
     /// When each kind was listed before the snapshot at hand.
     previous: BTreeMap<String, i64>,
     pub sightings: u64,
 }
 
 impl DayFold {
-    /// Adds a whole snapshot; snapshots come in the order of time.
-    pub(super) fn add(&mut self, ts_ms: i64, empty_kinds: &[String], objects: Vec<ListedObject>) {
-        for kind in empty_kinds {
-            self.listed.entry((ts_ms, kind.clone())).or_default();
+    /// Adds a whole snapshot; snapshots come in the order of time. `kinds` are those of which it
+    /// says more than its objects do: listed and empty, absent, forbidden or failed.
+    pub(super) fn add(
+        &mut self,
+        ts_ms: i64,
+        kinds: Vec<(String, KindState)>,
+        objects: Vec<ListedObject>,
+    ) {
+        for (kind, state) in kinds {
+            let listing = Listing { state, objects: 0 };
+            self.listed.insert((ts_ms, kind), listing);
         }
         for object in objects {
             let listed_kind = kind_of(&object.api_version, &object.kind);
             let previous = self.previous.get(&listed_kind).copied();
-            *self.listed.entry((ts_ms, listed_kind)).or_default() += 1;
+            let listing = self.listed.entry((ts_ms, listed_kind)).or_insert(Listing {
+                state: KindState::Listed,
+                objects: 0,
+            });
+            listing.objects += 1;
             self.sightings += 1;
-            let key = Key {
-                api_version: object.api_version,
-                kind: object.kind,
-                namespace: object.namespace,
-                name: object.name,
-                uid: object.uid,
-            };
+            let key = Key::of(&object);
             let versions = self.versions.entry(key).or_default();
             match versions.last_mut() {
                 // The same version, unless a listing in between did not have the object.
@@ -85,6 +77,7 @@ impl DayFold {
         let now = self
             .listed
             .range((ts_ms, String::new())..)
+            .filter(|(_, listing)| listing.state == KindState::Listed)
             .map(|((_, kind), _)| kind.clone());
         for kind in now.collect::<Vec<_>>() {
             self.previous.insert(kind, ts_ms);
@@ -99,39 +92,17 @@ impl DayFold {
     }
 
     pub(super) fn tables(&self, cluster: &str) -> Result<Vec<TableBatches>, RowError> {
-        let spec = |name| {
-            schema::table(name).ok_or(RowError::Cell {
-                table: "tables.rs",
-                column: name,
-            })
-        };
-        let mut objects = TableRows::new(spec("objects")?)?;
+        let mut tables = ObjectTables::new(cluster)?;
         for (key, versions) in &self.versions {
             for seen in versions {
-                objects.push(&[
-                    Cell::Text(cluster),
-                    Cell::Text(&key.api_version),
-                    Cell::Text(&key.kind),
-                    Cell::text(key.namespace.as_deref()),
-                    Cell::Text(&key.name),
-                    Cell::text(key.uid.as_deref()),
-                    Cell::text(seen.resource_version.as_deref()),
-                    Cell::Text(&seen.json),
-                    Cell::Time(seen.from_ms),
-                    Cell::Time(seen.to_ms),
-                ])?;
+                let version = seen.resource_version.as_deref();
+                tables.object(key, version, Some(&seen.json), seen.from_ms, seen.to_ms)?;
             }
         }
-        let mut snapshots = TableRows::new(spec("snapshots")?)?;
-        for ((ts_ms, kind), count) in &self.listed {
-            snapshots.push(&[
-                Cell::Text(cluster),
-                Cell::Time(*ts_ms),
-                Cell::Text(kind),
-                Cell::Int(*count),
-            ])?;
+        for ((ts_ms, kind), listing) in &self.listed {
+            tables.listing(*ts_ms, kind, &listing.state, listing.objects)?;
         }
-        Ok(vec![objects.finish()?, snapshots.finish()?])
+        tables.finish()
     }
 }
 
@@ -161,6 +132,10 @@ mod tests {
         }
     }
 
+    fn empty(kind: &str) -> Vec<(String, KindState)> {
+        vec![(kind.to_owned(), KindState::Listed)]
+    }
+
     fn seen(fold: &DayFold) -> Vec<(String, i64, i64)> {
         fold.versions
             .values()
@@ -172,9 +147,9 @@ mod tests {
     #[test]
     fn a_version_is_kept_once_from_its_first_to_its_last_sighting() {
         let mut fold = DayFold::default();
-        fold.add(10, &[], vec![pod("1")]);
-        fold.add(20, &[], vec![pod("1")]);
-        fold.add(30, &[], vec![pod("2")]);
+        fold.add(10, vec![], vec![pod("1")]);
+        fold.add(20, vec![], vec![pod("1")]);
+        fold.add(30, vec![], vec![pod("2")]);
         assert_eq!(
             seen(&fold),
             [("1".to_owned(), 10, 20), ("2".to_owned(), 30, 30)]
@@ -184,16 +159,26 @@ mod tests {
     #[test]
     fn a_listing_without_the_object_ends_it_and_a_snapshot_without_the_kind_does_not() {
         let mut fold = DayFold::default();
-        fold.add(10, &[], vec![pod("1")]);
-        fold.add(20, &["node".to_owned()], vec![]);
-        fold.add(30, &[], vec![pod("1")]);
-        fold.add(40, &["pod".to_owned()], vec![]);
-        fold.add(50, &[], vec![pod("1")]);
+        fold.add(10, vec![], vec![pod("1")]);
+        fold.add(20, empty("node"), vec![]);
+        fold.add(30, vec![], vec![pod("1")]);
+        fold.add(40, empty("pod"), vec![]);
+        fold.add(50, vec![], vec![pod("1")]);
         assert_eq!(
             seen(&fold),
             [("1".to_owned(), 10, 30), ("1".to_owned(), 50, 50)]
         );
-        assert_eq!(fold.listed.get(&(40, "pod".to_owned())), Some(&0));
+        let listing = &fold.listed[&(40, "pod".to_owned())];
+        assert_eq!((&listing.state, listing.objects), (&KindState::Listed, 0));
         assert_eq!(fold.sightings, 3);
+    }
+    #[test]
+    fn a_kind_that_could_not_be_read_ends_nothing() {
+        let mut fold = DayFold::default();
+        fold.add(10, vec![], vec![pod("1")]);
+        let failed = KindState::Failed("timeout".to_owned());
+        fold.add(20, vec![("pod".to_owned(), failed)], vec![]);
+        fold.add(30, vec![], vec![pod("1")]);
+        assert_eq!(seen(&fold), [("1".to_owned(), 10, 30)]);
     }
 }
