@@ -42,6 +42,8 @@ pub(super) fn summarise(what: &str, found: &KindCounts) {
         ));
     }
     for (kind, reason) in &found.failed {
-        say(&format!("{what}: warning: {kind} could not be read: {reason}"));
+        say(&format!(
+            "{what}: warning: {kind} could not be read: {reason}"
+        ));
     }
 }

@@ -285,7 +285,11 @@ impl<S: RawSink> Job<'_, S> {
         }
     }
 
-    pub(super) fn lake_error(&self, window: TimeWindow, source: crate::lake::LakeError) -> IngestError {
+    pub(super) fn lake_error(
+        &self,
+        window: TimeWindow,
+        source: crate::lake::LakeError,
+    ) -> IngestError {
         IngestError::Lake {
             name: self.name.to_owned(),
             window: window.key(),

@@ -24,7 +24,8 @@ pub use driver::{
 };
 pub use error::{ExportError, IngestError};
 pub use kubernetes::{
-    ClusterApi, ClusterOptions, KindCounts, KubernetesError, KubernetesExport, Snapshot, ingest_live,
+    ClusterApi, ClusterOptions, KindCounts, KubernetesError, KubernetesExport, Snapshot,
+    ingest_live,
 };
 pub use rows::{RowError, TableBatches, content_digest};
 pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow};
@@ -131,7 +132,10 @@ impl Source {
                 Reader::Live(Box::new(ClusterApi::connect(*options).await?))
             }
             (SourceKind::Kubernetes, _) => {
-                return Err(misplaced(&spec, "give context and kubeconfig, or neither in a pod"));
+                return Err(misplaced(
+                    &spec,
+                    "give context and kubeconfig, or neither in a pod",
+                ));
             }
             (SourceKind::Prometheus, _) => {
                 return Err(misplaced(&spec, "give the URL of its HTTP API as url"));

@@ -172,7 +172,12 @@ impl ClusterApi {
                 }
                 Attempt::Done(answer) => return Ok(answer),
                 Attempt::Again { what, pause: asked } => {
-                    tracing::info!(path, attempt, what, "a request to the Kubernetes API failed");
+                    tracing::info!(
+                        path,
+                        attempt,
+                        what,
+                        "a request to the Kubernetes API failed"
+                    );
                     last = what;
                     pause = asked.unwrap_or(pause).max(pause);
                 }

@@ -57,10 +57,7 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) async fn read(
-        api: &ClusterApi,
-        wanted: &[Wanted],
-    ) -> Result<Self, KubernetesError> {
+    pub(super) async fn read(api: &ClusterApi, wanted: &[Wanted]) -> Result<Self, KubernetesError> {
         let mut discovery = Self::default();
         for path in ["/api", "/apis"] {
             let answer = read(api, path, FORMS).await?;
@@ -134,8 +131,9 @@ impl Discovery {
                 continue;
             }
             let first = string(&group["preferredVersion"], "version");
-            let mut of_group: Vec<String> =
-                items(group, "versions").map(|v| string(v, "version")).collect();
+            let mut of_group: Vec<String> = items(group, "versions")
+                .map(|v| string(v, "version"))
+                .collect();
             of_group.sort_by_key(|version| *version != first);
             versions.extend(of_group.into_iter().map(|version| (name.clone(), version)));
         }
@@ -174,11 +172,7 @@ fn api_version(group: &str, version: &str) -> String {
     }
 }
 
-async fn read(
-    api: &ClusterApi,
-    path: &str,
-    forms: &'static str,
-) -> Result<Value, KubernetesError> {
+async fn read(api: &ClusterApi, path: &str, forms: &'static str) -> Result<Value, KubernetesError> {
     let Answer { status, body } = api.discover(path, forms).await?;
     if status != 200 {
         return Err(KubernetesError::Refused {
@@ -199,7 +193,11 @@ fn misshapen(api: &ClusterApi, path: &str, reason: &str) -> KubernetesError {
 }
 
 fn items<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
-    value.get(name).and_then(Value::as_array).into_iter().flatten()
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn string(value: &Value, name: &str) -> String {
@@ -223,9 +221,7 @@ mod tests {
     #[test]
     fn the_preferred_version_wins_and_stale_groups_are_not_absent() {
         let verbs = json!(["get", "list"]);
-        let resource = |plural: &str, kind: &str, verbs: &Value| {
-            json!({"resource": plural, "responseKind": {"kind": kind}, "verbs": verbs})
-        };
+        let resource = |plural: &str, kind: &str, verbs: &Value| json!({"resource": plural, "responseKind": {"kind": kind}, "verbs": verbs});
         let answer = json!({"kind": "APIGroupDiscoveryList", "items": [
             {"metadata": {"name": "a.io"}, "versions": [
                 {"version": "v1", "freshness": "Current",
@@ -242,8 +238,14 @@ mod tests {
                 plural: plural.to_owned(),
             })
         };
-        assert_eq!(discovery.find(wanted("a.io", "Foo")), served("a.io/v1", "foos"));
-        assert_eq!(discovery.find(wanted("a.io", "Old")), served("a.io/v1beta1", "olds"));
+        assert_eq!(
+            discovery.find(wanted("a.io", "Foo")),
+            served("a.io/v1", "foos")
+        );
+        assert_eq!(
+            discovery.find(wanted("a.io", "Old")),
+            served("a.io/v1beta1", "olds")
+        );
         assert_eq!(discovery.find(wanted("a.io", "Bar")), Found::Absent);
         assert_eq!(discovery.find(wanted("b.io", "Foo")), Found::Absent);
         let found = discovery.find(wanted("down.io", "Foo"));

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 pub enum KubernetesError {
     #[error("cannot find out how to reach the Kubernetes API: {what}; {todo}")]
     Config { what: String, todo: &'static str },
-    #[error("the Kubernetes API at {server} {what}; check address, proxy and network, then run again")]
+    #[error(
+        "the Kubernetes API at {server} {what}; check address, proxy and network, then run again"
+    )]
     Unreachable { server: String, what: String },
     #[error(
         "the Kubernetes API at {server} refuses the account for {path} (status {status}); check the \

@@ -77,7 +77,9 @@ fn write_list(path: &Path, list: &KindList) -> io::Result<()> {
         out.write_all(object.json.as_bytes())?;
     }
     out.write_all(b"\n]}\n")?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    out.into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()
 }
 
 fn summary(list: &KindList) -> Value {

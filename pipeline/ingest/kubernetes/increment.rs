@@ -208,7 +208,10 @@ mod tests {
         assert_eq!(add(&mut day, &listed(both()), 20), (true, 0, 0));
         let changed = vec![pod("a", "1"), pod("b", "2")];
         assert_eq!(add(&mut day, &listed(changed), 30), (false, 1, 2));
-        assert_eq!(add(&mut day, &listed(vec![pod("a", "1")]), 40), (false, 0, 1));
+        assert_eq!(
+            add(&mut day, &listed(vec![pod("a", "1")]), 40),
+            (false, 0, 1)
+        );
         assert_eq!(add(&mut day, &listed(vec![]), 50), (false, 0, 0));
         assert_eq!(add(&mut day, &listed(vec![]), 60), (true, 0, 0));
     }

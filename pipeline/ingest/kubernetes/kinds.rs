@@ -20,7 +20,7 @@ pub(super) struct Kinds {
 struct GroupRule {
     group: String,
     kinds: Vec<String>,
-    #[expect(dead_code, reason = "said for whoever reads the file")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "said for whoever reads the file"))]
     why: String,
 }
 
@@ -98,14 +98,58 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_role_grants_exactly_what_is_read() {
+        let docs = include_str!("../../../docs/sources.md");
+        let yaml = docs.split("```yaml\n").nth(1).unwrap();
+        let yaml = yaml.split("\n---").next().unwrap();
+        let role: Value = serde_yaml_ng::from_str(yaml).unwrap();
+        let rules = role["rules"].as_array().unwrap();
+        let mut granted = Vec::new();
+        for rule in rules {
+            let is_named_only = rule["resources"] == json!(["configmaps"]);
+            let verbs = if is_named_only {
+                json!(["get"])
+            } else {
+                json!(["get", "list"])
+            };
+            assert_eq!(rule["verbs"], verbs, "{rule}");
+            let resources = rule["resources"].as_array().unwrap().iter();
+            let resources = resources.filter(|_| !is_named_only);
+            granted.extend(resources.map(|r| (rule["apiGroups"][0].clone(), r.clone())));
+        }
+        // A plural is its kind in lower case but for the end.
+        let fits = |wanted: &Wanted, granted: &(Value, Value)| {
+            let kind = wanted.kind.to_ascii_lowercase();
+            let plural = granted.1.as_str().unwrap();
+            granted.0 == wanted.group
+                && plural.starts_with(kind.trim_end_matches('y'))
+                && plural.len() <= kind.len() + 2
+        };
+        let all: Vec<Wanted> = wanted().collect();
+        assert_eq!(granted.len(), all.len());
+        for wanted in &all {
+            assert!(
+                granted.iter().any(|granted| fits(wanted, granted)),
+                "{wanted:?}"
+            );
+        }
+    }
+
+    #[test]
     fn config_maps_are_found_by_string_and_by_reference() {
         let workspace = json!({"inference": {"config": "params"}});
         let found = config_map_of("kaito.sh/v1beta1", "Workspace", &workspace);
         assert_eq!(found, Some("params"));
         let request = json!({"spec": {"profilingConfig": {"configMapRef": {"name": "c"}}}});
         let kind = "DynamoGraphDeploymentRequest";
-        assert_eq!(config_map_of("nvidia.com/v1alpha1", kind, &request), Some("c"));
+        assert_eq!(
+            config_map_of("nvidia.com/v1alpha1", kind, &request),
+            Some("c")
+        );
         assert_eq!(config_map_of("example.com/v1", kind, &request), None);
-        assert_eq!(config_map_of("kaito.sh/v1beta1", "Workspace", &json!({})), None);
+        assert_eq!(
+            config_map_of("kaito.sh/v1beta1", "Workspace", &json!({})),
+            None
+        );
     }
 }

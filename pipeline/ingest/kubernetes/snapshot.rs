@@ -115,7 +115,9 @@ impl Snapshot {
         };
         // Kinds that fail one by one are recorded; if all of them do, nothing was learnt.
         let lists = snapshot.lists.iter();
-        let any = lists.filter(|list| list.kind != "configmap").any(|list| list.state == KindState::Listed);
+        let any = lists
+            .filter(|list| list.kind != "configmap")
+            .any(|list| list.state == KindState::Listed);
         if !any {
             let first = snapshot.lists.iter().find_map(|list| match &list.state {
                 KindState::Failed(reason) => Some(reason.clone()),
@@ -208,7 +210,9 @@ async fn whole_list(
     let failed = |reason: String| Ok(Err(KindState::Failed(reason)));
     let path = served.path();
     let mut limit = api.options.page_limit.max(1);
-    'start: for _ in 0..MAX_STARTS {
+    let mut starts = 0;
+    'start: while starts < MAX_STARTS {
+        starts += 1;
         let mut objects: Vec<ListedObject> = Vec::new();
         let mut version: Option<String> = None;
         let mut token: Option<String> = None;
@@ -227,6 +231,7 @@ async fn whole_list(
                 410 => continue 'start,
                 TOO_LARGE if limit > 1 => {
                     limit = (limit / 8).max(1);
+                    starts -= 1;
                     continue 'start;
                 }
                 TOO_LARGE => return failed("one object alone is too large".to_owned()),
