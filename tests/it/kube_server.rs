@@ -237,7 +237,11 @@ impl KubeServer {
     }
 
     pub(crate) async fn create(&self, path: &str, object: &Value) -> Value {
-        let request = self.http.post(self.url(path)).json(object);
+        let request = self
+            .http
+            .post(self.url(path))
+            .header("content-type", "application/json")
+            .body(object.to_string());
         self.send(request, &format!("{path} {}", object["metadata"]["name"]))
             .await
     }
@@ -253,7 +257,11 @@ impl KubeServer {
 
     pub(crate) async fn delete(&self, path: &str) {
         let body = json!({"gracePeriodSeconds": 0});
-        let request = self.http.delete(self.url(path)).json(&body);
+        let request = self
+            .http
+            .delete(self.url(path))
+            .header("content-type", "application/json")
+            .body(body.to_string());
         self.send(request, path).await;
     }
 
@@ -334,6 +342,22 @@ impl KubeServer {
                 .await;
             }
         }
+        // Discovery follows a moment later.
+        let plural = format!("\"resource\":{}", spec["names"]["plural"]);
+        for _ in 0..300 {
+            let forms = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+            let request = self.http.get(self.url("/apis")).header("accept", forms);
+            if self
+                .send(request, "/apis")
+                .await
+                .to_string()
+                .contains(&plural)
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("discovery does not tell of {plural}");
     }
 
     /// A service account with the given ClusterRole's rules; returns its name as the audit log has it.

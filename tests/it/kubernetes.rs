@@ -232,13 +232,13 @@ async fn a_read_only_account_reads_a_real_cluster_and_keeps_no_secret() {
     let spans = kept
         .text(
             "SELECT name, COUNT(DISTINCT resource_version) versions, COUNT(object_json) bodies, \
-             COUNT(*) AS sightings, MAX(seen_to) last FROM objects WHERE kind = 'Pod' AND name IN \
+             COUNT(*) AS sightings, MAX(seen_to) last_seen FROM objects WHERE kind = 'Pod' AND name IN \
              ('engine-7', 'engine-8', 'engine-9') GROUP BY name ORDER BY name",
         )
         .await;
     insta::assert_snapshot!(spans, @r"
     +----------+----------+--------+-----------+----------------------+
-    | name     | versions | bodies | sightings | last                 |
+    | name     | versions | bodies | sightings | last_seen            |
     +----------+----------+--------+-----------+----------------------+
     | engine-7 | 1        | 1      | 1         | 2026-11-02T12:00:00Z |
     | engine-8 | 2        | 2      | 2         | 2026-11-02T13:00:00Z |
@@ -308,6 +308,34 @@ async fn credentials_come_from_a_plugin_or_a_token_file_that_is_renewed() {
             .len()
     };
     assert!(as_user("plugin") > 10);
+
+    // The same by the command: one folder, whole, with a summary beside the lists.
+    let out = tempfile::tempdir().unwrap();
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_idleproof"))
+        .args(["snapshot", "--context", "test", "--kubeconfig"])
+        .arg(folder.join("plugin.kubeconfig"))
+        .arg("--out")
+        .arg(out.path().join("kubernetes"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(ran.status.success(), "{said}");
+    assert!(
+        said.contains("kinds listed with") && said.contains("0 forbidden"),
+        "{said}"
+    );
+    let export = KubernetesExport::new(out.path().join("kubernetes"));
+    let snapshots = export.snapshots().unwrap();
+    assert_eq!(snapshots.len(), 1);
+    let written = snapshots.values().next().unwrap();
+    assert!(written.join("namespaces.json").is_file());
+    let summary = std::fs::read_to_string(written.join("snapshot.summary")).unwrap();
+    assert!(
+        summary.contains(
+            "\"scaledobject.keda.sh\",\n      \"reason\": null,\n      \"state\": \"absent\""
+        ),
+        "{summary}"
+    );
 
     let file = folder.join("token");
     std::fs::write(&file, server.token("before").await).unwrap();

@@ -113,6 +113,10 @@ async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, pods: &AtomicUs
 }
 
 async fn take(mock: &Mock) -> Result<Snapshot, KubernetesError> {
+    take_through(mock, None).await
+}
+
+async fn take_through(mock: &Mock, proxy_url: Option<String>) -> Result<Snapshot, KubernetesError> {
     let folder = tempfile::tempdir().unwrap();
     let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "m",
         "clusters": [{"name": "m", "cluster": {"server": format!("http://127.0.0.1:{}", mock.port)}}],
@@ -122,6 +126,7 @@ async fn take(mock: &Mock) -> Result<Snapshot, KubernetesError> {
     std::fs::write(&path, config.to_string()).unwrap();
     let api = ClusterApi::connect(ClusterOptions {
         kubeconfig: Some(path),
+        proxy_url,
         qps: 1_000,
         idle_timeout: Duration::from_millis(500),
         backoff: Duration::from_millis(5),
@@ -270,4 +275,42 @@ async fn no_server_and_no_api_server_are_told_apart() {
         said.contains("401") && said.contains("ClusterRoleBinding"),
         "{said}"
     );
+}
+
+/// A proxy that opens tunnels and counts them.
+async fn proxy() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let tunnels = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&tunnels);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(near.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                let target = head.strip_prefix("CONNECT ").unwrap();
+                let target = target.split(' ').next().unwrap();
+                let mut far = TcpStream::connect(target).await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    (url, tunnels)
+}
+
+#[tokio::test]
+async fn a_proxy_is_gone_through() {
+    let server = mock(|_, _| Reply::Json(page(&["p"], None))).await;
+    let (url, tunnels) = proxy().await;
+    let snapshot = take_through(&server, Some(url)).await.unwrap();
+    assert_eq!(snapshot.counts().objects, 1);
+    assert!(tunnels.load(Ordering::Relaxed) > 0);
+    let said = take_through(&server, Some("http://127.0.0.1:1".to_owned())).await;
+    assert!(said.unwrap_err().to_string().contains("does not answer"));
 }

@@ -20,7 +20,10 @@ pub(super) struct Kinds {
 struct GroupRule {
     group: String,
     kinds: Vec<String>,
-    #[cfg_attr(not(test), expect(dead_code, reason = "said for whoever reads the file"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "said for whoever reads the file")
+    )]
     why: String,
 }
 

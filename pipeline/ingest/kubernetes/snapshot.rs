@@ -250,7 +250,7 @@ async fn whole_list(
                 continue 'start;
             }
             version = of_page;
-            let Value::Array(items) = page["items"].take() else {
+            let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) else {
                 return failed(format!("{path} answers a list without items"));
             };
             for item in &items {

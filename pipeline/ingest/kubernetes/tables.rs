@@ -89,8 +89,8 @@ impl<'a> ObjectTables<'a> {
             Cell::Text(self.cluster),
             Cell::Time(ts_ms),
             Cell::Text(kind),
-            Cell::Text(state.name()),
             count,
+            Cell::Text(state.name()),
             Cell::text(detail),
         ])
     }
