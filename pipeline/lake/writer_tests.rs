@@ -135,7 +135,7 @@ fn sql_results_are_made_to_fit_and_misfits_named() {
 
     let missing = batch.project(&[0, 1, 2]).unwrap();
     let error = conform(spec, &missing).unwrap_err().to_string();
-    assert!(error.contains("state"), "{error}");
+    assert!(error.contains("objects"), "{error}");
     let error = conform(schema::table("ledger").unwrap(), &batch).unwrap_err();
     assert!(error.to_string().contains("no column"), "{error}");
 }
