@@ -1,7 +1,7 @@
 //! A real Kubernetes API server on loopback with its etcd, for tests: certificates, an administrator,
 //! CRDs, accounts that may only read, and the audit log that tells what was asked of it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -291,7 +291,7 @@ impl KubeServer {
     /// Makes what is given, with CRDs that let anything pass for kinds that the server lacks.
     /// Returns the objects as the server has them, in the same order.
     pub(crate) async fn load(&self, objects: &[Value]) -> Vec<Value> {
-        let mut served = BTreeMap::new();
+        let mut served = BTreeSet::new();
         let crds = objects
             .iter()
             .filter(|o| o["kind"] == "CustomResourceDefinition");
@@ -299,13 +299,13 @@ impl KubeServer {
             self.crd(crd).await;
             let group = crd["spec"]["group"].as_str().unwrap();
             let kind = crd["spec"]["names"]["kind"].as_str().unwrap();
-            served.insert((group.to_owned(), kind.to_owned()), ());
+            served.insert((group.to_owned(), kind.to_owned()));
         }
         for object in objects {
             let (group, _) = group_version(object);
             let kind = object["kind"].as_str().unwrap();
             let key = (group.to_owned(), kind.to_owned());
-            if !BUILT_IN.contains(&group) && served.insert(key, ()).is_none() {
+            if !BUILT_IN.contains(&group) && served.insert(key) {
                 self.crd(&permissive_crd(object, objects)).await;
             }
         }

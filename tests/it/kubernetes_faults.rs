@@ -105,7 +105,7 @@ async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, pods: &AtomicUs
             return;
         }
         Reply::Silence => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             return;
         }
     };

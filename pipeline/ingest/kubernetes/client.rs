@@ -50,7 +50,7 @@ impl Default for ClusterOptions {
             context: None,
             proxy_url: None,
             qps: 20,
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             backoff: Duration::from_millis(500),
             page_limit: 500,
             max_answer_bytes: MAX_ANSWER_BYTES,
