@@ -518,7 +518,18 @@ pub(crate) fn manifests(folder: &Path) -> Vec<Value> {
             {
                 object["metadata"]["namespace"] = json!("default");
             }
-            objects.push(object);
+            // Placeholders of the samples are no base64.
+            if kind == "Secret" && object["data"].is_object() {
+                object["stringData"] = object["data"].take();
+                object.as_object_mut().unwrap().remove("data");
+            }
+            let is_same = |other: &&Value| {
+                collection(other) == collection(&object)
+                    && other["metadata"]["name"] == object["metadata"]["name"]
+            };
+            if !objects.iter().any(|other| is_same(&other)) {
+                objects.push(object);
+            }
         }
     }
     objects
