@@ -225,7 +225,7 @@ pub(super) async fn ingest_command(args: &IngestArgs, now_ms: i64) -> Result<Exi
         say("the sources hold nothing");
         return Ok(Exit::Done);
     };
-    let lake = Lake::open(&config.lake_url()).await?;
+    let lake = Lake::open_with(&config.lake_url(), &config.lake_options().into()).await?;
     let holder = holder(now_ms);
     let wait = Duration::from_secs(args.lease_wait);
     ingest_all(

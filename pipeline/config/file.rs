@@ -31,6 +31,9 @@ pub struct ConfigFile {
 #[serde(deny_unknown_fields)]
 pub struct LakeSection {
     pub url: String,
+    /// How to reach the store, in the words of its client: `endpoint`, `region`, `ca_file`, ….
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
 }
 
 /// One Kubernetes cluster.
@@ -78,6 +81,9 @@ pub struct SourceSection {
     pub bearer_token_file: Option<String>,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// How to reach a store that holds the source's files, as for the lake.
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
 }
 
 impl SourceSection {
