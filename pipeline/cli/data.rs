@@ -35,7 +35,7 @@ pub(super) async fn published(
     config: &Config,
     as_of: Option<u64>,
 ) -> Result<(Lake, Publication), CliError> {
-    let lake = Lake::open_existing(&config.lake_url()).await?;
+    let lake = Lake::open_existing_with(&config.lake_url(), &config.lake_options().into()).await?;
     let publication = lake.publication(as_of).await?.ok_or_else(|| {
         CliError::Usage(format!(
             "the lake `{}` has no publication yet: `idleproof run --config {}` makes one",

@@ -13,7 +13,7 @@ use crate::model::time::format_ms;
 
 pub(super) async fn info(args: &ConfigArg) -> Result<Exit, CliError> {
     let config = Config::load(&args.config)?;
-    let lake = Lake::open_existing(&config.lake_url()).await?;
+    let lake = Lake::open_existing_with(&config.lake_url(), &config.lake_options().into()).await?;
     let publication = lake.publication(None).await?;
     let pins = lake.head().await?;
     let mut lines = vec![format!("lake: {}", lake.url())];
@@ -51,7 +51,7 @@ pub(super) async fn info(args: &ConfigArg) -> Result<Exit, CliError> {
 
 pub(super) async fn verify(args: &ConfigArg) -> Result<Exit, CliError> {
     let config = Config::load(&args.config)?;
-    let lake = Lake::open_existing(&config.lake_url()).await?;
+    let lake = Lake::open_existing_with(&config.lake_url(), &config.lake_options().into()).await?;
     let report = lake.check().await?;
     let mut out = std::io::stdout().lock();
     for fault in &report.faults {

@@ -37,10 +37,13 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
     let holder = sources::holder(now_ms);
 
     let lake = if args.no_ingest {
-        Lake::open_existing(&config.lake_url()).await?
+        let lake =
+            Lake::open_existing_with(&config.lake_url(), &config.lake_options().into()).await?;
+        lake.prove_writable().await?;
+        lake
     } else {
         let open = sources::open(&config, None, None, false).await?;
-        let lake = Lake::open(&config.lake_url()).await?;
+        let lake = Lake::open_with(&config.lake_url(), &config.lake_options().into()).await?;
         let end_of = |export: bool| {
             open.iter()
                 .filter(|source| source.is_export() == export)

@@ -266,7 +266,7 @@ pub(super) async fn ingest_command(args: &IngestArgs, now_ms: i64) -> Result<Exi
             return Ok(Exit::Done);
         }
     };
-    let lake = Lake::open(&config.lake_url()).await?;
+    let lake = Lake::open_with(&config.lake_url(), &config.lake_options().into()).await?;
     let holder = holder(now_ms);
     let wait = Duration::from_secs(args.lease_wait);
     ingest_all(

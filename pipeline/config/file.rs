@@ -31,6 +31,9 @@ pub struct ConfigFile {
 #[serde(deny_unknown_fields)]
 pub struct LakeSection {
     pub url: String,
+    /// How to reach the store, in the words of its client: `endpoint`, `region`, `ca_file`, ….
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
 }
 
 /// One Kubernetes cluster.
@@ -87,6 +90,9 @@ pub struct SourceSection {
     pub proxy_url: Option<String>,
     /// Kubernetes: requests a second.
     pub qps: Option<u32>,
+    /// How to reach a store that holds the source's files, as for the lake.
+    #[serde(default)]
+    pub options: BTreeMap<String, toml::Value>,
 }
 
 impl SourceSection {

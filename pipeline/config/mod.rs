@@ -10,7 +10,7 @@ pub use file::{
     ReportSection, SloMatch, SloSection, SourceKind, SourceSection,
 };
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A configuration that cannot be used, by file and key.
@@ -82,12 +82,54 @@ impl Config {
         }
     }
 
+    /// The options of the lake's store, as text.
+    #[must_use]
+    pub fn lake_options(&self) -> BTreeMap<String, String> {
+        self.store_options(&self.file.lake.options)
+    }
+
+    /// Options of a store as text, with `ca_file` relative to the file.
+    #[must_use]
+    pub fn store_options(
+        &self,
+        options: &BTreeMap<String, toml::Value>,
+    ) -> BTreeMap<String, String> {
+        let text = |key: &str, value: &toml::Value| match value {
+            toml::Value::String(text) if key == "ca_file" => {
+                self.resolve(text).to_string_lossy().into_owned()
+            }
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        options
+            .iter()
+            .map(|(key, value)| (key.clone(), text(key, value)))
+            .collect()
+    }
+
+    fn check_options(
+        &self,
+        place: &str,
+        options: &BTreeMap<String, toml::Value>,
+    ) -> Result<(), ConfigError> {
+        for (key, value) in options {
+            if value.is_table() || value.is_array() {
+                return Err(ConfigError::Invalid {
+                    path: self.path.clone(),
+                    what: format!("{place} options: `{key}` must be a text, a number or a flag"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let invalid = |what: String| ConfigError::Invalid {
             path: self.path.clone(),
             what,
         };
         let file = &self.file;
+        self.check_options("[lake]", &file.lake.options)?;
         if file.clusters.is_empty() {
             return Err(invalid(
                 "it names no [[cluster]]: add one with a name".to_owned(),
@@ -111,6 +153,7 @@ impl Config {
         let mut names = BTreeSet::new();
         for (index, source) in file.sources.iter().enumerate() {
             let name = source.name(index);
+            self.check_options(&format!("[[source]] `{name}`"), &source.options)?;
             if !clusters.contains(source.cluster.as_str()) {
                 return Err(invalid(format!(
                     "[[source]] `{name}` belongs to cluster `{}`, which no [[cluster]] names",

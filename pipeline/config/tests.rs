@@ -66,3 +66,19 @@ fn a_cluster_name_may_not_shape_object_keys() {
     let text = refusal(&GOOD.replace("\"prod-a\"", "\"../x\""));
     assert!(text.contains("object keys"), "{text}");
 }
+
+#[test]
+fn store_options_are_text_and_their_files_relative() {
+    let text = GOOD.replace(
+        "url = \"lake\"",
+        "url = \"s3://bucket/lake\"\noptions = { allow_http = true, ca_file = \"ca.pem\", connect_timeout = \"5s\" }",
+    );
+    let config = Config::parse(Path::new("conf/idleproof.toml"), &text).unwrap();
+    let options = config.lake_options();
+    assert_eq!(options["allow_http"], "true");
+    assert_eq!(options["ca_file"], "conf/ca.pem");
+    assert_eq!(options["connect_timeout"], "5s");
+    assert_eq!(config.lake_url(), "s3://bucket/lake");
+    let text = text.replace("allow_http = true", "allow_http = [true]");
+    assert!(refusal(&text).contains("allow_http"));
+}

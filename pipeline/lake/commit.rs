@@ -6,18 +6,25 @@
 //! beside another one.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
 use deltalake_core::kernel::{
     Action, ArrayType, DataType, DecimalType, PrimitiveType, StructField, Transaction,
 };
+use deltalake_core::logstore::{
+    LogStoreFactory, LogStoreRef, ObjectStoreRef, StorageConfig, default_logstore,
+    logstore_factories,
+};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use url::Url;
 
+use super::connect::REMOTE_SCHEMES;
 use super::error::LakeError;
 use super::files::DataFile;
 use super::lease::Lease;
@@ -69,7 +76,38 @@ impl Change {
     }
 }
 
+/// Commits go through our own store by put-if-absent, whatever its scheme. The crate knows that
+/// for `file` and `memory` only, and leaves the rest to packages that bring stores of their own.
+#[derive(Debug)]
+struct PutIfAbsent;
+
+impl LogStoreFactory for PutIfAbsent {
+    fn with_options(
+        &self,
+        prefixed_store: ObjectStoreRef,
+        root_store: ObjectStoreRef,
+        location: &Url,
+        options: &StorageConfig,
+    ) -> Result<LogStoreRef, DeltaTableError> {
+        Ok(default_logstore(
+            prefixed_store,
+            root_store,
+            location,
+            options,
+        ))
+    }
+}
+
+static REMOTE_LOGS: LazyLock<()> = LazyLock::new(|| {
+    for scheme in REMOTE_SCHEMES {
+        if let Ok(url) = Url::parse(&format!("{scheme}://")) {
+            logstore_factories().insert(url, Arc::new(PutIfAbsent));
+        }
+    }
+});
+
 fn builder(store: &LakeStore, table: &str) -> Result<DeltaTableBuilder, LakeError> {
+    LazyLock::force(&REMOTE_LOGS);
     let open = |e| LakeError::delta("open", table, e);
     let folder = format!("{}/", paths::table_root(table));
     let url = store

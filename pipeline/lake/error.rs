@@ -13,8 +13,16 @@ use crate::model::time::format_ms;
 /// Causes are part of the message and not `#[source]`: printing the chain would say them twice.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    #[error("cannot use {url:?} as a lake: {reason}; give a local path, file:// or memory:// URL")]
+    #[error(
+        "cannot use {url:?} as a lake: {reason}; give a local path or a file://, s3://, gs:// or az:// URL"
+    )]
     BadUrl { url: String, reason: String },
+    #[error("the option {key:?} for the store {url} cannot be used: {reason}; see docs/lake.md")]
+    BadOption {
+        url: String,
+        key: String,
+        reason: String,
+    },
     #[error(
         "there is no lake at {url}: run `idleproof run` or `idleproof ingest` first, or correct [lake] url"
     )]
@@ -24,7 +32,7 @@ pub enum LakeError {
     )]
     UnknownFormat { url: String, found: u64, known: u64 },
     #[error(
-        "the store at {url} overwrites an object that exists when asked not to: two writers would lose data, choose a store with conditional puts"
+        "the store at {url} overwrites an object that exists when asked not to, so two writers would lose each other's rows: it can be read, and is refused for writing; choose a store with conditional puts (docs/lake.md)"
     )]
     NoConditionalPut { url: String },
     #[error(

@@ -202,11 +202,12 @@ async fn forget_old(store: &LakeStore, name: &str) -> Result<(), LakeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lake::StoreOptions;
 
     const MINUTE_MS: i64 = 60_000;
 
     fn store() -> LakeStore {
-        LakeStore::from_url("memory://").unwrap()
+        LakeStore::connect("memory://", &StoreOptions::default()).unwrap()
     }
 
     #[tokio::test]

@@ -8,9 +8,11 @@
 //! Raw tables change by whole windows under their source's lease; derived and run tables change
 //! only in [`Lake::publish`], under the fleet's.
 
+pub mod bucket;
 mod check;
 pub mod columns;
 mod commit;
+mod connect;
 mod error;
 mod evidence;
 mod files;
@@ -42,6 +44,7 @@ use crate::model::TimeWindow;
 use crate::model::time::{date_of, parse_ms};
 
 pub use check::{CheckReport, Fault};
+pub use connect::StoreOptions;
 pub use error::LakeError;
 pub use files::{DataFile, PartitionKey, Staged};
 pub use lease::{FLEET_LEASE, LEASE_EXPIRY, LEASE_RENEWAL, Lease, source_lease};
@@ -71,19 +74,34 @@ pub struct Lake {
 }
 
 impl Lake {
-    /// Opens the lake at a path, `file://` or `memory://` URL, making it when there is none.
-    /// Refuses a store without put-if-absent.
+    /// Opens the lake at a path or URL, making it when there is none. Refuses a store without
+    /// put-if-absent.
     pub async fn open(url: &str) -> Result<Self, LakeError> {
-        let store = LakeStore::from_url(url)?;
+        Self::open_with(url, &StoreOptions::default()).await
+    }
+
+    /// [`Self::open`] with options for the store.
+    pub async fn open_with(url: &str, options: &StoreOptions) -> Result<Self, LakeError> {
+        let store = LakeStore::connect(url, options)?;
         store.probe().await?;
         Ok(Self { store })
     }
 
     /// Opens a lake that must exist, without writing to its store.
     pub async fn open_existing(url: &str) -> Result<Self, LakeError> {
-        let store = LakeStore::from_url(url)?;
+        Self::open_existing_with(url, &StoreOptions::default()).await
+    }
+
+    /// [`Self::open_existing`] with options for the store.
+    pub async fn open_existing_with(url: &str, options: &StoreOptions) -> Result<Self, LakeError> {
+        let store = LakeStore::connect(url, options)?;
         store.read_format().await?;
         Ok(Self { store })
+    }
+
+    /// Proves that the store has put-if-absent, for whoever is to write to an existing lake.
+    pub async fn prove_writable(&self) -> Result<(), LakeError> {
+        self.store.probe().await
     }
 
     /// The lake's folder as a URL ending in `/`.

@@ -277,7 +277,7 @@ impl LakeTable {
 
 /// The store's URL without a path, under which a session finds it.
 pub(crate) fn store_url(store: &LakeStore) -> String {
-    format!("{}://", store.url.scheme())
+    store.url[..url::Position::BeforePath].to_owned()
 }
 
 fn first_value(spec: &TableSpec, partition: &PartitionKey) -> DfResult<ScalarValue> {

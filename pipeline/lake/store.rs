@@ -4,23 +4,24 @@
 //! Objects are created, read, listed, and never changed. `PutMode::Update` is not used: the local
 //! store does not have it.
 
-use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::object_store::local::LocalFileSystem;
-use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{
     Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 };
 use futures::TryStreamExt;
+use futures::future::try_join_all;
 use url::Url;
 
+use super::connect::{StoreOptions, connect};
 use super::error::LakeError;
 use super::paths;
 
 const FORMAT: u64 = 1;
+/// Puts at once of the first marker: a store that only looks before it writes lets two through.
+const PROBE_RIVALS: usize = 4;
 
 /// A store and the place of the lake in it.
 #[derive(Debug, Clone)]
@@ -33,22 +34,8 @@ pub(crate) struct LakeStore {
 }
 
 impl LakeStore {
-    pub(crate) fn from_url(text: &str) -> Result<Self, LakeError> {
-        let bad = |reason: String| LakeError::BadUrl {
-            url: text.to_owned(),
-            reason,
-        };
-        let url = if text.contains("://") {
-            Url::parse(text).map_err(|e| bad(e.to_string()))?
-        } else {
-            let path = std::path::absolute(FilePath::new(text)).map_err(|e| bad(e.to_string()))?;
-            Url::from_directory_path(&path).map_err(|()| bad("not an absolute path".to_owned()))?
-        };
-        let root: Arc<dyn ObjectStore> = match url.scheme() {
-            "file" => Arc::new(LocalFileSystem::new()),
-            "memory" => Arc::new(InMemory::new()),
-            other => return Err(bad(format!("{other}:// stores are not supported"))),
-        };
+    pub(crate) fn connect(url: &str, options: &StoreOptions) -> Result<Self, LakeError> {
+        let (root, url) = connect(url, options)?;
         Self::new(root, url)
     }
 
@@ -62,17 +49,27 @@ impl LakeStore {
         Ok(Self { root, url, prefix })
     }
 
-    /// Makes the format marker, or reads the one that is there. Two conditional puts of the same
-    /// key must not both succeed: a store that ignores the condition would lose commits silently.
+    /// Makes the format marker, or reads the one that is there, and proves put-if-absent: of
+    /// several puts of one absent key exactly one must succeed, and none of a present one. A store
+    /// that ignores the condition would lose commits silently.
     pub(crate) async fn probe(&self) -> Result<(), LakeError> {
         let marker = Bytes::from(format!("{{\"format\":{FORMAT}}}\n"));
-        if !self.put_new(paths::FORMAT_MARKER, marker.clone()).await? {
-            return self.read_format().await;
+        let refused = || LakeError::NoConditionalPut {
+            url: self.url.to_string(),
+        };
+        if self.get(paths::FORMAT_MARKER).await?.is_none() {
+            let rivals =
+                (0..PROBE_RIVALS).map(|_| self.put_new(paths::FORMAT_MARKER, marker.clone()));
+            let won = try_join_all(rivals).await?;
+            if won.iter().filter(|won| **won).count() > 1 {
+                // Left in place it would pass for the marker of a lake that was found good.
+                self.delete(paths::FORMAT_MARKER).await?;
+                return Err(refused());
+            }
         }
+        self.read_format().await?;
         if self.put_new(paths::FORMAT_MARKER, marker).await? {
-            return Err(LakeError::NoConditionalPut {
-                url: self.url.to_string(),
-            });
+            return Err(refused());
         }
         Ok(())
     }
@@ -173,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn put_new_never_overwrites() {
-        let store = LakeStore::from_url("memory://").unwrap();
+        let store = LakeStore::connect("memory://", &StoreOptions::default()).unwrap();
         store.probe().await.unwrap();
         store.probe().await.unwrap();
         assert!(store.put_new("a/b", Bytes::from("1")).await.unwrap());
@@ -185,14 +182,9 @@ mod tests {
     #[tokio::test]
     async fn an_empty_folder_is_not_a_lake() {
         let folder = tempfile::tempdir().unwrap();
-        let store = LakeStore::from_url(folder.path().to_str().unwrap()).unwrap();
+        let store =
+            LakeStore::connect(folder.path().to_str().unwrap(), &StoreOptions::default()).unwrap();
         let error = store.read_format().await.unwrap_err();
         assert!(matches!(error, LakeError::NotALake { .. }), "{error}");
-    }
-
-    #[test]
-    fn unknown_schemes_are_refused() {
-        let error = LakeStore::from_url("ftp://x/y").unwrap_err();
-        assert!(error.to_string().contains("ftp://"), "{error}");
     }
 }
