@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::output::OutputFormat;
 
@@ -33,6 +33,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof snapshot --out ./kubernetes\n  idleproof snapshot --out ./kubernetes --context prod-a\nThe folder is read by a source of kind = \"kubernetes-export\"."
     )]
     Snapshot(SnapshotArgs),
+    /// Say what the sources hold and what each detector will be able to see; keeps nothing
+    #[command(
+        after_help = "Examples:\n  idleproof check\n  idleproof check sources\n  idleproof check detectors --advise"
+    )]
+    Check(CheckArgs),
     /// Replay a finding from its evidence, to the same bytes
     #[command(
         after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a"
@@ -110,9 +115,12 @@ pub(super) struct IngestArgs {
     /// Only this cluster's sources
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// Let an emptier read replace a fuller one
+    /// Read settled windows again, and let an emptier read replace a fuller one
     #[arg(long)]
     pub force: bool,
+    /// Say what would be read (series, samples, requests, time) and read nothing
+    #[arg(long)]
+    pub plan: bool,
     /// Seconds to wait for a lease that another run holds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub lease_wait: u64,
@@ -135,6 +143,37 @@ pub(super) struct SnapshotArgs {
     /// Requests a second
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub qps: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Only this; default: all
+    #[arg(value_enum)]
+    pub what: Option<CheckWhat>,
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Print the lines that bring what is lacking, and the series that they add
+    #[arg(long)]
+    pub advise: bool,
+    /// How the answer is printed
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: CheckOutput,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CheckWhat {
+    /// The configuration file alone; opens no source
+    Config,
+    /// Whether sources and lake can be read, and what they hold
+    Sources,
+    /// What each detector will be able to see
+    Detectors,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CheckOutput {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -5,12 +5,15 @@
 //! where, and what to do, and ends in a documented exit code.
 
 mod args;
+mod check;
 mod conclude;
 mod data;
 mod error;
 mod explain;
 mod inspect;
 mod output;
+mod plan;
+mod progress;
 mod publish;
 mod report_data;
 mod run;
@@ -91,6 +94,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Run(args) => run::run(&args, now_ms()).await,
         Command::Ingest(args) => sources::ingest_command(&args, now_ms()).await,
         Command::Snapshot(args) => snapshot::snapshot(&args, now_ms()).await,
+        Command::Check(args) => check::check(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
         Command::Verify(args) => verify::verify(&args),

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use super::args::IngestArgs;
 use super::error::CliError;
-use super::{now_ms, say, snapshot};
+use super::{now_ms, plan, progress, say, snapshot};
 use crate::config::{Config, SourceKind, SourceSection};
 use crate::exit::Exit;
+use crate::ingest::plan::DEFAULT_LOOK_BACK_MS;
 use crate::ingest::prometheus::{BasicAuth, RemoteOptions};
 use crate::ingest::{
     self, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
 };
-use crate::lake::{Lake, source_lease};
+use crate::lake::{Lake, LakeError, source_lease};
 use crate::model::TimeWindow;
 use crate::model::time::{DAY_MS, HOUR_MS, format_ms};
 
@@ -37,14 +38,32 @@ impl OpenSource {
     }
 }
 
-/// Opens the sources that the selection names, all of them where it names none.
+/// Opens the sources that the selection names, all of them where it names none. The first that
+/// cannot be opened ends it.
 pub(super) async fn open(
     config: &Config,
     only_source: Option<&str>,
     only_cluster: Option<&str>,
     force: bool,
 ) -> Result<Vec<OpenSource>, CliError> {
-    let mut open = Vec::new();
+    let (open, failed) = open_each(config, only_source, only_cluster, force).await?;
+    match failed.into_iter().next() {
+        Some((_, _, error)) => Err(error),
+        None => Ok(open),
+    }
+}
+
+/// A source that could not be opened: its name, its cluster and why.
+pub(super) type Failed = (String, String, CliError);
+
+/// [`open`], where a source that cannot be opened does not keep the others from it.
+pub(super) async fn open_each(
+    config: &Config,
+    only_source: Option<&str>,
+    only_cluster: Option<&str>,
+    force: bool,
+) -> Result<(Vec<OpenSource>, Vec<Failed>), CliError> {
+    let (mut open, mut failed) = (Vec::new(), Vec::new());
     for (index, section) in config.file.sources.iter().enumerate() {
         let name = section.name(index);
         if only_source.is_some_and(|only| only != name)
@@ -52,23 +71,12 @@ pub(super) async fn open(
         {
             continue;
         }
-        let source = Source::open(spec(config, section, name)?).await?;
-        let extent = source.extent().await?;
-        let mut options = IngestOptions {
-            force,
-            ..IngestOptions::default()
-        };
-        if let Some(hours) = section.window_hours {
-            options.window_ms = i64::from(hours) * HOUR_MS;
+        match open_one(config, section, name.clone(), force).await {
+            Ok(source) => open.push(source),
+            Err(error) => failed.push((name, section.cluster.clone(), error)),
         }
-        open.push(OpenSource {
-            source,
-            cluster: section.cluster.clone(),
-            extent,
-            options,
-        });
     }
-    if open.is_empty() {
+    if open.is_empty() && failed.is_empty() {
         return Err(CliError::Usage(match (only_source, only_cluster) {
             (None, None) => format!("`{}` names no [[source]]", config.path.display()),
             _ => format!(
@@ -77,7 +85,35 @@ pub(super) async fn open(
             ),
         }));
     }
-    Ok(open)
+    Ok((open, failed))
+}
+
+async fn open_one(
+    config: &Config,
+    section: &SourceSection,
+    name: String,
+    force: bool,
+) -> Result<OpenSource, CliError> {
+    let source = Source::open(spec(config, section, name)?).await?;
+    let extent = source.extent().await?;
+    let look_back_ms = section
+        .look_back_hours
+        .map_or(DEFAULT_LOOK_BACK_MS, |hours| i64::from(hours) * HOUR_MS);
+    let mut options = IngestOptions {
+        force,
+        look_back_ms: Some(look_back_ms),
+        listener: progress::listener(source.name()),
+        ..IngestOptions::default()
+    };
+    if let Some(hours) = section.window_hours {
+        options.window_ms = i64::from(hours) * HOUR_MS;
+    }
+    Ok(OpenSource {
+        source,
+        cluster: section.cluster.clone(),
+        extent,
+        options,
+    })
 }
 
 fn spec(config: &Config, section: &SourceSection, name: String) -> Result<SourceSpec, CliError> {
@@ -214,11 +250,12 @@ pub(super) async fn ingest_all(
             snapshot::summarise(open.source.name(), found);
         }
         say(&format!(
-            "{}: {} windows ({} written, {} unchanged, {} kept as they were fuller), {} samples, {} rows",
+            "{}: {} windows ({} written, {} unchanged, {} settled before, {} kept as they were fuller), {} samples, {} rows",
             open.source.name(),
             report.windows.len(),
             report.count(Outcome::Written),
             report.count(Outcome::Unchanged),
+            report.count(Outcome::Settled),
             report.count(Outcome::KeptFuller),
             report.samples(),
             report.rows()
@@ -266,17 +303,21 @@ pub(super) async fn ingest_command(args: &IngestArgs, now_ms: i64) -> Result<Exi
             return Ok(Exit::Done);
         }
     };
+    let span = TimeWindow::new(start_ms, end_ms);
+    if args.plan {
+        let lake = match Lake::open_existing_with(&config.lake_url(), &config.lake_options().into())
+            .await
+        {
+            Ok(lake) => Some(lake),
+            Err(LakeError::NotALake { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        return plan::print(lake.as_ref(), &sources, span).await;
+    }
     let lake = Lake::open_with(&config.lake_url(), &config.lake_options().into()).await?;
     let holder = holder(now_ms);
     let wait = Duration::from_secs(args.lease_wait);
-    ingest_all(
-        &lake,
-        &sources,
-        TimeWindow::new(start_ms, end_ms),
-        &holder,
-        wait,
-    )
-    .await?;
+    ingest_all(&lake, &sources, span, &holder, wait).await?;
     Ok(Exit::Done)
 }
 

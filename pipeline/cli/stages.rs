@@ -155,6 +155,7 @@ impl<'a> Workspace<'a> {
                 continue;
             };
             let (mut rebuilt, mut kept) = (0, 0);
+            let mut restated: Vec<String> = Vec::new();
             let days: Vec<TimeWindow> = span.days().collect();
             for chunk in days.chunks(at_once) {
                 let name = cluster.name.clone();
@@ -182,6 +183,9 @@ impl<'a> Workspace<'a> {
                         }
                         Some(derived) => {
                             rebuilt += 1;
+                            if previous.is_some() {
+                                restated.push(day.date());
+                            }
                             let partition = PartitionKey::new(day.date(), cluster.name.clone());
                             for (table, batches) in derived.tables {
                                 self.stage(table, &partition, batches).await?;
@@ -197,6 +201,14 @@ impl<'a> Workspace<'a> {
                 "{}: {rebuilt} days rebuilt, {kept} unchanged",
                 cluster.name
             ));
+            if !restated.is_empty() {
+                say(&format!(
+                    "{}: restated {} that the last publication had otherwise: {}",
+                    cluster.name,
+                    if restated.len() == 1 { "a day" } else { "days" },
+                    restated.join(", ")
+                ));
+            }
         }
         Ok(())
     }

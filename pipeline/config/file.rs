@@ -77,6 +77,8 @@ pub struct SourceSection {
     pub path: Option<String>,
     /// Hours that one read covers; smaller needs less memory on large fleets.
     pub window_hours: Option<u32>,
+    /// Hours after a window's end in which its samples may still arrive: so long it is read again.
+    pub look_back_hours: Option<u32>,
     /// Seconds without a byte after which a read is given up.
     pub timeout_seconds: Option<u64>,
     pub basic_auth: Option<BasicAuthSection>,

@@ -1,14 +1,16 @@
 //! Owns the ingest of a span: aligned windows, each read, pivoted and kept before the next. A
 //! rerun with the same content writes nothing; a failed window leaves the lake as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::aliases::Aliases;
 use super::error::IngestError;
 use super::kubernetes::{self, KindCounts, KubernetesExport};
-use super::pivot::{PivotError, PivotOptions, Pivoted, WindowPivot};
-use super::prometheus::{Matcher, SampleSource, SourceError};
+use super::pivot::{PivotError, PivotOptions, Pivoted, RAW_SAMPLE_TABLES, WindowPivot};
+use super::plan;
+use super::progress::{Listener, Progress};
+use super::prometheus::{Matcher, SampleSource, SeriesSamples, SourceError};
 use super::rows::{Cell, TableBatches, content_digest, single_row};
 use super::sink::{RawSink, StoredWindow};
 use crate::lake::schema;
@@ -18,6 +20,9 @@ use crate::model::time::DAY_MS;
 
 /// How often the lease is looked after while a read runs.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Samples after which progress is told.
+const TELL_EVERY_SAMPLES: u64 = 250_000;
 
 /// How to ingest.
 #[derive(Debug, Clone)]
@@ -29,6 +34,10 @@ pub struct IngestOptions {
     /// Where one back end holds many clusters: the label and the value that mean this one.
     pub cluster_label: Option<(String, String)>,
     pub pivot: PivotOptions,
+    /// Windows that the lake holds from a read when the source had gone on for this long are not
+    /// read again; `None` reads all.
+    pub look_back_ms: Option<i64>,
+    pub listener: Listener,
 }
 
 impl Default for IngestOptions {
@@ -38,6 +47,8 @@ impl Default for IngestOptions {
             force: false,
             cluster_label: None,
             pivot: PivotOptions::default(),
+            look_back_ms: None,
+            listener: Listener::default(),
         }
     }
 }
@@ -51,6 +62,8 @@ pub enum Outcome {
     Unchanged,
     /// The lake holds more than the source gave now, and `force` was not asked for.
     KeptFuller,
+    /// The lake holds it from an earlier read, and nothing more was to be expected.
+    Settled,
 }
 
 /// One window of a report.
@@ -97,31 +110,15 @@ impl IngestReport {
     }
 }
 
-/// The aligned windows of `width_ms` that cover `span`, oldest first.
-///
-/// Windows are whole: a span that ends inside one reads all of it, so that windows of two spans
-/// never overlap without being the same.
-pub fn windows(span: TimeWindow, width_ms: i64) -> Result<Vec<TimeWindow>, IngestError> {
-    if width_ms <= 0 || DAY_MS % width_ms != 0 {
-        return Err(IngestError::Config {
-            what: format!("a window of {width_ms} ms does not divide a UTC day"),
-            todo: "choose one that does, such as 2h, 6h or 24h",
-        });
-    }
-    let mut start_ms = span.start_ms.div_euclid(width_ms) * width_ms;
-    let mut windows = Vec::new();
-    while start_ms < span.end_ms {
-        windows.push(TimeWindow::new(start_ms, start_ms + width_ms));
-        start_ms += width_ms;
-    }
-    Ok(windows)
-}
-
 /// The rows of one window and what is recorded of it.
 pub(super) struct ReadWindow {
     pub(super) window: TimeWindow,
     pub(super) tables: Vec<TableBatches>,
     pub(super) report: WindowReport,
+    /// Until when the source held anything when this was read.
+    pub(super) source_end_ms: Option<i64>,
+    /// From which end of the source on nothing more is to be expected.
+    pub(super) settles_ms: Option<i64>,
 }
 
 /// What stays the same from window to window.
@@ -150,46 +147,112 @@ pub async fn ingest_samples<S: RawSink>(
         window,
         source,
     };
-    let windows = windows(span, options.window_ms)?;
+    let selectors = selectors(&aliases, options);
+    let job = Job {
+        sink,
+        name,
+        cluster,
+        source_kind,
+        selector_digest: digest_of(&aliases, &selectors),
+        force: options.force,
+    };
+    let mut report = job.report();
+    // Windows in which the source cannot hold anything are not read, and not called complete.
+    let extent = source.extent().await.map_err(|e| failed(span.key(), e))?;
+    let stored = sink
+        .stored(name, whole_days(span))
+        .await
+        .map_err(|e| job.lake_error(span, e))?;
+    let mut queue: VecDeque<TimeWindow> = plan::windows_beside(span, options.window_ms, &stored)?
+        .into_iter()
+        .filter(|window| extent.is_some_and(|extent| extent.intersect(window).is_some()))
+        .collect();
+    let listener = &options.listener;
+    listener.tell(Progress::Begins {
+        windows: queue.len(),
+    });
+    let source_end_ms = extent.map_or(span.end_ms, |extent| extent.end_ms);
+    while let Some(window) = queue.pop_front() {
+        let settled = options.look_back_ms.is_some_and(|look_back_ms| {
+            !options.force && plan::is_settled(&stored, window, &job.selector_digest, look_back_ms)
+        });
+        if settled {
+            let done = WindowReport::settled(window, &stored);
+            listener.tell(Progress::Done { report: &done });
+            report.windows.push(done);
+            continue;
+        }
+        listener.tell(Progress::Reads { window });
+        let mut pivot = WindowPivot::new(&aliases, cluster, window, &options.pivot);
+        let mut too_large = false;
+        for selector in &selectors {
+            let read = read_selector(source, selector, window, &mut pivot, listener);
+            let read = job.while_alive(read, window).await?;
+            match read.map_err(|error| job.read_error(window, error)) {
+                Ok(()) => {}
+                Err(IngestError::Pivot {
+                    source: PivotError::TooManySamples { .. },
+                    ..
+                }) if plan::narrower(window).is_some() => {
+                    too_large = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(width_ms) = plan::narrower(window).filter(|_| too_large) {
+            drop(pivot);
+            listener.tell(Progress::Narrows { window, width_ms });
+            job.clear_wider(window, &stored).await?;
+            // What this window could not hold, its equals to come cannot either.
+            let rest: Vec<TimeWindow> = std::iter::once(window).chain(queue.drain(..)).collect();
+            for wide in rest {
+                let is_held = wide != window && stored.iter().any(|known| known.window == wide);
+                if is_held || wide.end_ms - wide.start_ms <= width_ms {
+                    queue.push_back(wide);
+                } else {
+                    queue.extend(plan::windows(wide, width_ms)?);
+                }
+            }
+            queue.retain(|window| extent.is_some_and(|e| e.intersect(window).is_some()));
+            continue;
+        }
+        let pivoted = pivot.finish().map_err(|e| job.pivot_error(window, e))?;
+        let mut read = ReadWindow::of_samples(window, pivoted);
+        read.source_end_ms = Some(source_end_ms);
+        read.settles_ms = options.look_back_ms.map(|ms| window.end_ms + ms);
+        let done = job.keep(read).await?;
+        listener.tell(Progress::Done { report: &done });
+        report.windows.push(done);
+    }
+    Ok(report)
+}
+
+fn selectors(aliases: &Aliases, options: &IngestOptions) -> Vec<Vec<Matcher>> {
     let mut selectors: Vec<Vec<Matcher>> = aliases.selectors().to_vec();
     if let Some((label, value)) = &options.cluster_label {
         for selector in &mut selectors {
             selector.push(Matcher::equal(label, value));
         }
     }
-    let job = Job {
-        sink,
-        name,
-        cluster,
-        source_kind,
-        selector_digest: sha256_hex(format!("{} {selectors:?}", aliases.digest()).as_bytes()),
-        force: options.force,
-    };
-    let mut report = job.report();
-    // Windows in which the source cannot hold anything are not read, and not called complete.
-    let extent = source.extent().await.map_err(|e| failed(span.key(), e))?;
-    for window in windows {
-        if extent.is_none_or(|extent| extent.intersect(&window).is_none()) {
-            continue;
-        }
-        let mut pivot = WindowPivot::new(&aliases, cluster, window, &options.pivot);
-        for selector in &selectors {
-            let read = read_selector(source, selector, window, &mut pivot);
-            job.while_alive(read, window)
-                .await?
-                .map_err(|error| match error {
-                    SourceError::Sink(cause) => match cause.downcast::<PivotError>() {
-                        Ok(cause) => job.pivot_error(window, *cause),
-                        Err(cause) => failed(window.key(), SourceError::Sink(cause)),
-                    },
-                    other => failed(window.key(), other),
-                })?;
-        }
-        let pivoted = pivot.finish().map_err(|e| job.pivot_error(window, e))?;
-        let read = ReadWindow::of_samples(window, pivoted);
-        report.windows.push(job.keep(read).await?);
-    }
-    Ok(report)
+    selectors
+}
+
+fn digest_of(aliases: &Aliases, selectors: &[Vec<Matcher>]) -> String {
+    sha256_hex(format!("{} {selectors:?}", aliases.digest()).as_bytes())
+}
+
+/// What `ingest_windows` records of the selectors and their meaning.
+pub fn selector_digest(options: &IngestOptions) -> Result<String, IngestError> {
+    let aliases = Aliases::builtin()?;
+    Ok(digest_of(&aliases, &selectors(&aliases, options)))
+}
+
+fn whole_days(span: TimeWindow) -> TimeWindow {
+    TimeWindow::new(
+        span.start_ms.div_euclid(DAY_MS) * DAY_MS,
+        -(-span.end_ms).div_euclid(DAY_MS) * DAY_MS,
+    )
 }
 
 async fn read_selector(
@@ -197,9 +260,20 @@ async fn read_selector(
     selector: &[Matcher],
     window: TimeWindow,
     pivot: &mut WindowPivot<'_>,
+    listener: &Listener,
 ) -> Result<(), SourceError> {
-    let mut take = |series| pivot.add(series).map_err(Into::into);
-    source.read(selector, window, &mut take).await
+    let mut took = 0_u64;
+    let mut take = |series: SeriesSamples| {
+        took += (series.samples.len() + series.histograms.len()) as u64;
+        if took >= TELL_EVERY_SAMPLES {
+            listener.tell(Progress::Took { samples: took });
+            took = 0;
+        }
+        pivot.add(series).map_err(Into::into)
+    };
+    source.read(selector, window, &mut take).await?;
+    listener.tell(Progress::Took { samples: took });
+    Ok(())
 }
 
 /// Ingests the snapshots of the UTC days that `span` touches.
@@ -220,7 +294,7 @@ pub async fn ingest_export<S: RawSink>(
         force: options.force,
     };
     let mut report = job.report();
-    for day in windows(span, DAY_MS)? {
+    for day in plan::windows(span, DAY_MS)? {
         let Some(read) = export.read_day(cluster, day)? else {
             continue;
         };
@@ -240,10 +314,29 @@ pub async fn ingest_export<S: RawSink>(
                 rows,
             },
             tables: read.tables,
+            source_end_ms: None,
+            settles_ms: None,
         };
         report.windows.push(job.keep(read).await?);
     }
     Ok(report)
+}
+
+impl WindowReport {
+    fn settled(window: TimeWindow, stored: &[StoredWindow]) -> Self {
+        let known = stored.iter().find(|known| known.window == window);
+        Self {
+            start_ms: window.start_ms,
+            end_ms: window.end_ms,
+            outcome: Outcome::Settled,
+            series: 0,
+            samples: known.map_or(0, |known| u64::try_from(known.samples).unwrap_or(0)),
+            stale_markers: 0,
+            series_rejected: 0,
+            series_duplicate: 0,
+            rows: BTreeMap::new(),
+        }
+    }
 }
 
 impl ReadWindow {
@@ -264,6 +357,8 @@ impl ReadWindow {
             window,
             tables: pivoted.tables,
             report,
+            source_end_ms: None,
+            settles_ms: None,
         }
     }
 }
@@ -297,6 +392,40 @@ impl<S: RawSink> Job<'_, S> {
         }
     }
 
+    fn read_error(&self, window: TimeWindow, error: SourceError) -> IngestError {
+        let failed = |source| IngestError::Source {
+            name: self.name.to_owned(),
+            window: window.key(),
+            source,
+        };
+        match error {
+            SourceError::Sink(cause) => match cause.downcast::<PivotError>() {
+                Ok(cause) => self.pivot_error(window, *cause),
+                Err(cause) => failed(SourceError::Sink(cause)),
+            },
+            other => failed(other),
+        }
+    }
+
+    /// Takes a window out of the lake that is to be held in narrower ones. Its record goes first:
+    /// whoever reads meanwhile finds the day unread, never half of it.
+    async fn clear_wider(
+        &self,
+        window: TimeWindow,
+        stored: &[StoredWindow],
+    ) -> Result<(), IngestError> {
+        if !stored.iter().any(|known| known.window == window) {
+            return Ok(());
+        }
+        for table in std::iter::once("ingest_windows").chain(RAW_SAMPLE_TABLES) {
+            self.sink
+                .replace(table, self.name, window, Vec::new(), &[])
+                .await
+                .map_err(|e| self.lake_error(window, e))?;
+        }
+        Ok(())
+    }
+
     /// Runs a read while the lease is kept alive beside it.
     pub(super) async fn while_alive<T>(
         &self,
@@ -323,12 +452,18 @@ impl<S: RawSink> Job<'_, S> {
             window,
             tables,
             mut report,
+            source_end_ms,
+            settles_ms,
         } = read;
         let failed = |source| self.lake_error(window, source);
         let digest = content_digest(&tables);
         let stored = self.sink.stored(self.name, window).await.map_err(failed)?;
         report.outcome = outcome(&stored, window, &digest, report.samples, self.force);
-        if report.outcome != Outcome::Written {
+        // The same rows, read when the source had gone on for long enough: only now settled.
+        let settles = report.outcome == Outcome::Unchanged
+            && source_end_ms >= settles_ms
+            && stored.iter().any(|known| known.source_end_ms < settles_ms);
+        if report.outcome != Outcome::Written && !settles {
             return Ok(report);
         }
         let details = [
@@ -342,6 +477,11 @@ impl<S: RawSink> Job<'_, S> {
                 .await
                 .map_err(failed)
         };
+        let record = self.record(window, &report, &digest, source_end_ms)?;
+        if settles {
+            replace(record.table, record.batches).await?;
+            return Ok(report);
+        }
         // Not listed, not complete: whoever reads between these commits sees no half window.
         if !stored.is_empty() {
             replace("ingest_windows", Vec::new()).await?;
@@ -349,7 +489,6 @@ impl<S: RawSink> Job<'_, S> {
         for table in tables {
             replace(table.table, table.batches).await?;
         }
-        let record = self.record(window, &report, &digest)?;
         replace(record.table, record.batches).await?;
         Ok(report)
     }
@@ -359,6 +498,7 @@ impl<S: RawSink> Job<'_, S> {
         window: TimeWindow,
         report: &WindowReport,
         digest: &str,
+        source_end_ms: Option<i64>,
     ) -> Result<TableBatches, IngestError> {
         let spec = schema::table("ingest_windows").ok_or_else(|| IngestError::Config {
             what: "the lake's schema has no table ingest_windows".to_owned(),
@@ -381,6 +521,7 @@ impl<S: RawSink> Job<'_, S> {
                 Cell::Text(digest),
                 Cell::Text("not-checked"),
                 Cell::Text(env!("CARGO_PKG_VERSION")),
+                source_end_ms.map_or(Cell::Null, Cell::Time),
             ],
         )?)
     }

@@ -6,10 +6,13 @@
 //! [`SOURCES`] and one arm in [`Source::open`] and [`ingest`].
 
 pub mod aliases;
+mod census;
 mod driver;
 mod error;
 pub mod kubernetes;
 pub mod pivot;
+pub mod plan;
+pub mod progress;
 pub mod prometheus;
 mod rows;
 mod sink;
@@ -19,20 +22,24 @@ use std::path::PathBuf;
 
 use url::Url;
 
+pub use census::{Census, TableCensus};
 pub use driver::{
-    IngestOptions, IngestReport, Outcome, WindowReport, ingest_export, ingest_samples, windows,
+    IngestOptions, IngestReport, Outcome, WindowReport, ingest_export, ingest_samples,
+    selector_digest,
 };
 pub use error::{ExportError, IngestError};
 pub use kubernetes::{
     ClusterApi, ClusterOptions, KindCounts, KubernetesError, KubernetesExport, Snapshot,
     ingest_live,
 };
+pub use plan::windows;
+pub use progress::{Listener, Progress};
 pub use rows::{RowError, TableBatches, content_digest};
-pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow};
+pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow, stored_windows};
 
 use crate::lake::{Lake, Lease};
 use crate::model::TimeWindow;
-use prometheus::{RemoteOptions, RemoteSource, SampleSource};
+use prometheus::{Matcher, RemoteOptions, RemoteSource, SampleSource};
 use tsdb::BlockSource;
 
 /// A kind of source and the name that the configuration gives it.
@@ -162,6 +169,34 @@ impl Source {
     #[must_use]
     pub const fn kind(&self) -> SourceKind {
         self.kind
+    }
+
+    /// Whether it is a server that goes on, and not files that were.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(self.reader, Reader::Prometheus(_))
+    }
+
+    /// Reads a short window as an ingest would and counts; `None` where the source holds no samples.
+    pub async fn census(
+        &self,
+        cluster: &str,
+        window: TimeWindow,
+        options: &IngestOptions,
+    ) -> Result<Option<Census>, IngestError> {
+        let source: &dyn SampleSource = match &self.reader {
+            Reader::Prometheus(remote) => remote.as_ref(),
+            Reader::Blocks(blocks) => blocks,
+            Reader::Export(_) | Reader::Live(_) => return Ok(None),
+        };
+        let extra: Vec<Matcher> = options
+            .cluster_label
+            .iter()
+            .map(|(label, value)| Matcher::equal(label, value))
+            .collect();
+        census::census(source, &self.name, cluster, &extra, window, &options.pivot)
+            .await
+            .map(Some)
     }
 
     /// The half-open span in which the source may hold anything; `None` if it holds nothing.

@@ -23,7 +23,11 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub struct StoredWindow {
     pub window: TimeWindow,
     pub content_digest: String,
+    /// Of the selectors and their meaning; another one reads anew.
+    pub selector_digest: String,
     pub samples: i64,
+    /// Until when the source held anything when the window was read.
+    pub source_end_ms: Option<i64>,
 }
 
 /// Where raw rows go.
@@ -89,46 +93,7 @@ impl<'a> LakeSink<'a> {
 
 impl RawSink for LakeSink<'_> {
     async fn stored(&self, source: &str, span: TimeWindow) -> Result<Vec<StoredWindow>, LakeError> {
-        let session = self
-            .lake
-            .read_session(&LakeView::pinned(self.lake.head().await?))
-            .await?;
-        let sql = include_str!("../../queries/ingest/stored_windows.sql");
-        let text = |value: String| ScalarValue::Utf8(Some(value));
-        let params = vec![
-            ("source", text(source.to_owned())),
-            (
-                "from_date",
-                text(crate::model::time::date_of(span.start_ms)),
-            ),
-            (
-                "to_date",
-                text(crate::model::time::date_of(
-                    span.end_ms.max(span.start_ms + 1) - 1,
-                )),
-            ),
-        ];
-        let batches = read_only_sql(&session, sql, params)
-            .await?
-            .collect()
-            .await
-            .map_err(|e| LakeError::sql("read ingest_windows", e))?;
-        let mut windows = Vec::new();
-        for batch in &batches {
-            let int = |column: usize| batch.column(column).as_primitive::<Int64Type>();
-            let digests = batch.column(3).as_string_opt::<i32>();
-            for row in 0..batch.num_rows() {
-                windows.push(StoredWindow {
-                    window: TimeWindow::new(int(0).value(row), int(1).value(row)),
-                    samples: int(2).value(row),
-                    content_digest: digests
-                        .filter(|d| d.is_valid(row))
-                        .map_or_else(String::new, |d| d.value(row).to_owned()),
-                });
-            }
-        }
-        windows.retain(|w| w.window.intersect(&span).is_some());
-        Ok(windows)
+        stored_windows(self.lake, source, span).await
     }
 
     async fn replace(
@@ -241,4 +206,57 @@ impl ObjectSink for LakeSink<'_> {
         }
         Ok(None)
     }
+}
+
+/// The complete windows of a source that touch `span`, as the lake's newest version lists them.
+pub async fn stored_windows(
+    lake: &Lake,
+    source: &str,
+    span: TimeWindow,
+) -> Result<Vec<StoredWindow>, LakeError> {
+    let session = lake
+        .read_session(&LakeView::pinned(lake.head().await?))
+        .await?;
+    let sql = include_str!("../../queries/ingest/stored_windows.sql");
+    let text = |value: String| ScalarValue::Utf8(Some(value));
+    let params = vec![
+        ("source", text(source.to_owned())),
+        (
+            "from_date",
+            text(crate::model::time::date_of(span.start_ms)),
+        ),
+        (
+            "to_date",
+            text(crate::model::time::date_of(
+                span.end_ms.max(span.start_ms + 1) - 1,
+            )),
+        ),
+    ];
+    let batches = read_only_sql(&session, sql, params)
+        .await?
+        .collect()
+        .await
+        .map_err(|e| LakeError::sql("read ingest_windows", e))?;
+    let mut windows = Vec::new();
+    for batch in &batches {
+        let int = |column: usize| batch.column(column).as_primitive::<Int64Type>();
+        let text = |column: usize, row: usize| {
+            batch
+                .column(column)
+                .as_string_opt::<i32>()
+                .filter(|texts| texts.is_valid(row))
+                .map_or_else(String::new, |texts| texts.value(row).to_owned())
+        };
+        for row in 0..batch.num_rows() {
+            windows.push(StoredWindow {
+                window: TimeWindow::new(int(0).value(row), int(1).value(row)),
+                samples: int(2).value(row),
+                content_digest: text(3, row),
+                selector_digest: text(4, row),
+                source_end_ms: int(5).is_valid(row).then(|| int(5).value(row)),
+            });
+        }
+    }
+    windows.retain(|w| w.window.intersect(&span).is_some());
+    Ok(windows)
 }

@@ -27,7 +27,7 @@ use super::error::LakeError;
 const REQUEST_TIMEOUT: &str = "5 minutes";
 /// A store that is away is reported within the minute, not after three.
 const RETRIES: usize = 6;
-const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+const RETRY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// URL schemes of stores behind HTTP; `file` and `memory` are the others.
 pub(crate) const REMOTE_SCHEMES: [&str; 8] =

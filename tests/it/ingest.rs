@@ -21,6 +21,9 @@ use idleproof::model::time::{DAY_MS, HOUR_MS};
 struct Memory {
     series: Vec<SeriesSamples>,
     broken_from_ms: i64,
+    end_ms: i64,
+    /// The windows that were read, in order.
+    reads: Mutex<Vec<TimeWindow>>,
 }
 
 impl SampleSource for Memory {
@@ -31,6 +34,11 @@ impl SampleSource for Memory {
         sink: &'a mut SeriesSink<'a>,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
         Box::pin(async move {
+            let mut reads = self.reads.lock().unwrap();
+            if reads.last() != Some(&window) {
+                reads.push(window);
+            }
+            drop(reads);
             for series in &self.series {
                 if !matchers.iter().all(|m| m.accepts(&series.labels)) {
                     continue;
@@ -55,7 +63,7 @@ impl SampleSource for Memory {
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeWindow>, SourceError>> {
         Box::pin(std::future::ready(Ok(Some(TimeWindow::new(
             0,
-            10 * DAY_MS,
+            self.end_ms,
         )))))
     }
 
@@ -85,6 +93,8 @@ fn gpu(hours: std::ops::Range<i64>) -> Memory {
             histograms: Vec::new(),
         }],
         broken_from_ms: i64::MAX,
+        end_ms: 10 * DAY_MS,
+        reads: Mutex::default(),
     }
 }
 
@@ -175,6 +185,125 @@ async fn a_failed_window_leaves_the_lake_as_it_was() {
     .await;
 }
 
+#[tokio::test]
+async fn what_has_settled_is_not_read_again_and_what_has_not_is() {
+    with_lake(async |lake, sink| {
+        let options = IngestOptions {
+            look_back_ms: Some(12 * HOUR_MS),
+            ..IngestOptions::default()
+        };
+        let mut source = gpu(0..30);
+        source.end_ms = DAY_MS + 6 * HOUR_MS;
+        samples(&source, sink, 2, &options).await.unwrap();
+        let head = lake.head().await.unwrap();
+        // Six hours after its end the first day may still change: both days are read again.
+        let again = samples(&source, sink, 2, &options).await.unwrap();
+        assert_eq!(again.count(Outcome::Unchanged), 2);
+        assert_eq!(lake.head().await.unwrap(), head);
+
+        // Late data for the first day arrives, and the source goes on.
+        let mut later = gpu(0..40);
+        later.end_ms = DAY_MS + 16 * HOUR_MS;
+        later.series[0].samples.insert(
+            1,
+            Sample {
+                ts_ms: 60_000,
+                value: 7.0,
+            },
+        );
+        let third = samples(&later, sink, 2, &options).await.unwrap();
+        assert_eq!(third.count(Outcome::Written), 2);
+
+        // Now the first day has settled, and a change in it is seen only when forced.
+        later.reads = Mutex::default();
+        later.series[0].samples.insert(
+            1,
+            Sample {
+                ts_ms: 30_000,
+                value: 7.0,
+            },
+        );
+        let fourth = samples(&later, sink, 2, &options).await.unwrap();
+        let outcomes: Vec<_> = fourth.windows.iter().map(|w| w.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Settled, Outcome::Unchanged]);
+        assert_eq!(fourth.windows[0].samples, 25);
+        assert_eq!(
+            *later.reads.lock().unwrap(),
+            [TimeWindow::new(DAY_MS, 2 * DAY_MS)]
+        );
+        let forced = IngestOptions {
+            force: true,
+            ..options
+        };
+        let fifth = samples(&later, sink, 2, &forced).await.unwrap();
+        assert_eq!(fifth.windows[0].outcome, Outcome::Written);
+        assert_eq!(fifth.windows[0].samples, 26);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unchanged_window_settles_once_the_source_has_gone_on() {
+    with_lake(async |lake, sink| {
+        let options = IngestOptions {
+            look_back_ms: Some(12 * HOUR_MS),
+            ..IngestOptions::default()
+        };
+        let mut source = gpu(0..24);
+        source.end_ms = DAY_MS;
+        samples(&source, sink, 1, &options).await.unwrap();
+        source.end_ms = 2 * DAY_MS;
+        let again = samples(&source, sink, 1, &options).await.unwrap();
+        assert_eq!(again.count(Outcome::Unchanged), 1);
+        let head = lake.head().await.unwrap();
+        let third = samples(&source, sink, 1, &options).await.unwrap();
+        assert_eq!(third.count(Outcome::Settled), 1);
+        assert_eq!(lake.head().await.unwrap(), head);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_window_too_large_for_memory_is_read_in_narrower_ones() {
+    with_lake(async |lake, sink| {
+        let mut options = IngestOptions::default();
+        let wide = samples(&gpu(0..48), sink, 2, &options).await.unwrap();
+        assert_eq!(wide.windows.len(), 2);
+        options.pivot.max_samples = 7;
+        options.force = true;
+        let narrow = samples(&gpu(0..48), sink, 2, &options).await.unwrap();
+        let widths: Vec<i64> = narrow
+            .windows
+            .iter()
+            .map(|w| (w.end_ms - w.start_ms) / HOUR_MS)
+            .collect();
+        assert_eq!(widths, [6; 8]);
+        assert_eq!(narrow.samples(), 48);
+        let stored = sink
+            .stored("s", TimeWindow::new(0, 2 * DAY_MS))
+            .await
+            .unwrap();
+        assert_eq!(stored.len(), 8);
+        let rows: u64 = lake
+            .files(
+                "gpu_samples",
+                lake.head().await.unwrap().tables["gpu_samples"],
+            )
+            .await
+            .unwrap()
+            .iter()
+            .map(|file| file.rows)
+            .sum();
+        assert_eq!(rows, 48);
+        // The day keeps its width afterwards, also where the wide one would fit.
+        options.pivot.max_samples = 1_000;
+        options.force = false;
+        let again = samples(&gpu(0..48), sink, 2, &options).await.unwrap();
+        assert_eq!(again.count(Outcome::Unchanged), 8);
+    })
+    .await;
+}
+
 /// Keeps what is replaced, in order.
 #[derive(Default)]
 struct Recorder(Mutex<Vec<(String, TimeWindow, usize)>>, Vec<StoredWindow>);
@@ -215,7 +344,9 @@ async fn the_record_of_a_window_goes_first_and_comes_back_last() {
     let known = StoredWindow {
         window,
         content_digest: "old".to_owned(),
+        selector_digest: "old".to_owned(),
         samples: 1,
+        source_end_ms: None,
     };
     let sink = Recorder(Mutex::default(), vec![known]);
     samples(&gpu(0..24), &sink, 1, &IngestOptions::default())

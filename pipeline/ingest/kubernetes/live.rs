@@ -74,6 +74,8 @@ pub async fn ingest_live<S: ObjectSink>(
         window,
         report: of_window,
         tables: made.tables,
+        source_end_ms: None,
+        settles_ms: None,
     };
     report.windows.push(job.keep(read).await?);
     Ok(report)

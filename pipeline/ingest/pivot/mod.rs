@@ -24,6 +24,10 @@ use intake::Intake;
 /// Series of one window that the pivot holds in memory at once.
 const MAX_SERIES: usize = 4_000_000;
 
+/// Samples of one window that the pivot holds in memory at once: with the rows that are made of
+/// them, under 1 GiB.
+pub const MAX_SAMPLES: u64 = 26_000_000;
+
 /// Why a window cannot be pivoted.
 #[derive(Debug, thiserror::Error)]
 pub enum PivotError {
@@ -32,6 +36,11 @@ pub enum PivotError {
          source for each cluster"
     )]
     TooManySeries,
+    #[error(
+        "the window holds more than {limit} selected samples; choose shorter windows \
+         (window_hours), or one source for each cluster"
+    )]
+    TooManySamples { limit: u64 },
     #[error(transparent)]
     Row(#[from] RowError),
 }
@@ -75,12 +84,15 @@ pub const RAW_SAMPLE_TABLES: [&str; 7] = [
 pub struct PivotOptions {
     /// Labels that tell the Prometheis of one pair apart: one of them is kept for each target.
     pub replica_labels: Vec<String>,
+    /// Samples of one window; more of them are read in narrower windows.
+    pub max_samples: u64,
 }
 
 impl Default for PivotOptions {
     fn default() -> Self {
         Self {
             replica_labels: vec!["prometheus_replica".to_owned(), "__replica__".to_owned()],
+            max_samples: MAX_SAMPLES,
         }
     }
 }
@@ -90,6 +102,7 @@ impl Default for PivotOptions {
 pub struct WindowPivot<'a> {
     aliases: &'a Aliases,
     cluster: &'a str,
+    max_samples: u64,
     intake: Intake<'a>,
 }
 
@@ -104,6 +117,7 @@ impl<'a> WindowPivot<'a> {
         Self {
             aliases,
             cluster,
+            max_samples: options.max_samples,
             intake: Intake::new(aliases, window, options),
         }
     }
@@ -113,6 +127,11 @@ impl<'a> WindowPivot<'a> {
             return Err(PivotError::TooManySeries);
         }
         self.intake.add(series);
+        if self.intake.stats.samples > self.max_samples {
+            return Err(PivotError::TooManySamples {
+                limit: self.max_samples,
+            });
+        }
         Ok(())
     }
 

@@ -251,6 +251,7 @@ pub static TABLES: &[TableSpec] = &[
             key("content_digest", Text),
             key("count_check", Text),
             key("code_version", Text),
+            value("source_end", Timestamp),
         ],
         sort: &["cluster", "window_start"],
     },

@@ -1,0 +1,186 @@
+//! Owns the probe: a short window of a source, read and pivoted as an ingest would, and what it
+//! tells of the source: which signals are there, for whom, how often. Nothing is kept. Called by
+//! `cli` for `check` and `ingest --plan`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use datafusion::arrow::array::{Array, AsArray as _, RecordBatch};
+use datafusion::arrow::datatypes::Int64Type;
+
+use super::error::IngestError;
+use super::pivot::{PivotOptions, WindowPivot};
+use super::prometheus::{Matcher, SampleSource, SeriesSamples, SourceError};
+use super::rows::TableBatches;
+use crate::ingest::aliases::Aliases;
+use crate::model::TimeWindow;
+
+/// What one table would get of the probed window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableCensus {
+    pub rows: u64,
+    /// Who has rows (`namespace/pod`, or `node/gpu` for GPUs), and which columns have values.
+    pub entities: BTreeMap<String, BTreeSet<&'static str>>,
+    /// Scrape intervals seen, with the number of rows that have each.
+    pub intervals_ms: BTreeMap<i64, u64>,
+}
+
+impl TableCensus {
+    /// The interval of most rows.
+    #[must_use]
+    pub fn interval_ms(&self) -> Option<i64> {
+        let most = self.intervals_ms.iter().max_by_key(|(_, rows)| **rows)?;
+        Some(*most.0)
+    }
+}
+
+/// What a source holds in the probed window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census {
+    pub series: u64,
+    pub samples: u64,
+    pub reads: u64,
+    /// Wide tables by name.
+    pub tables: BTreeMap<&'static str, TableCensus>,
+    /// Narrow series by metric.
+    pub narrow: BTreeMap<String, u64>,
+    /// Pods that GPU telemetry names as holders.
+    pub gpu_pods: BTreeSet<String>,
+}
+
+impl Census {
+    /// Adds what another source of the same cluster holds.
+    pub fn merge(&mut self, other: Self) {
+        self.series += other.series;
+        self.samples += other.samples;
+        self.reads += other.reads;
+        for (table, more) in other.tables {
+            let mine = self.tables.entry(table).or_default();
+            mine.rows += more.rows;
+            for (entity, columns) in more.entities {
+                mine.entities.entry(entity).or_default().extend(columns);
+            }
+            for (interval, rows) in more.intervals_ms {
+                *mine.intervals_ms.entry(interval).or_default() += rows;
+            }
+        }
+        for (metric, series) in other.narrow {
+            *self.narrow.entry(metric).or_default() += series;
+        }
+        self.gpu_pods.extend(other.gpu_pods);
+    }
+
+    fn add(&mut self, table: &TableBatches) {
+        match table.table {
+            "gpu_pod_spans" => {
+                for batch in &table.batches {
+                    let (namespaces, pods) = (texts(batch, "namespace"), texts(batch, "pod"));
+                    self.gpu_pods.extend(
+                        namespaces
+                            .into_iter()
+                            .zip(pods)
+                            .filter(|(_, pod)| !pod.is_empty())
+                            .map(|(namespace, pod)| format!("{namespace}/{pod}")),
+                    );
+                }
+            }
+            "series" => {
+                for metric in table.batches.iter().flat_map(|b| texts(b, "metric")) {
+                    *self.narrow.entry(metric).or_default() += 1;
+                }
+            }
+            "misc_samples" => {}
+            name => {
+                let mine = self.tables.entry(name).or_default();
+                for batch in &table.batches {
+                    mine.add(name, batch);
+                }
+            }
+        }
+    }
+}
+
+impl TableCensus {
+    fn add(&mut self, table: &'static str, batch: &RecordBatch) {
+        self.rows += batch.num_rows() as u64;
+        let key = match table {
+            "gpu_samples" => ["node", "gpu"],
+            "scaler_samples" => ["namespace", "scaler_name"],
+            _ => ["namespace", "pod"],
+        };
+        let (places, names) = (texts(batch, key[0]), texts(batch, key[1]));
+        let spec = crate::lake::schema::table(table);
+        let values: Vec<(&'static str, &dyn Array)> = spec
+            .map_or(&[][..], |spec| spec.columns)
+            .iter()
+            .filter(|column| column.nullable)
+            .filter_map(|column| Some((column.name, &**batch.column_by_name(column.name)?)))
+            .collect();
+        for (row, (place, name)) in places.into_iter().zip(names).enumerate() {
+            let entity = self.entities.entry(format!("{place}/{name}")).or_default();
+            entity.extend(
+                values
+                    .iter()
+                    .filter(|(_, array)| array.is_valid(row))
+                    .map(|(column, _)| *column),
+            );
+        }
+        if let Some(intervals) = batch
+            .column_by_name("scrape_interval_ms")
+            .and_then(|array| array.as_primitive_opt::<Int64Type>())
+        {
+            for interval in intervals.iter().flatten() {
+                *self.intervals_ms.entry(interval).or_default() += 1;
+            }
+        }
+    }
+}
+
+fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
+    let array = batch
+        .column_by_name(column)
+        .and_then(|array| array.as_string_opt::<i32>());
+    (0..batch.num_rows())
+        .map(|row| {
+            array
+                .filter(|array| array.is_valid(row))
+                .map_or_else(String::new, |array| array.value(row).to_owned())
+        })
+        .collect()
+}
+
+/// Reads one short window of a source as an ingest would, and counts.
+pub(super) async fn census(
+    source: &dyn SampleSource,
+    name: &str,
+    cluster: &str,
+    extra: &[Matcher],
+    window: TimeWindow,
+    options: &PivotOptions,
+) -> Result<Census, IngestError> {
+    let aliases = Aliases::builtin()?;
+    let mut census = Census::default();
+    let mut pivot = WindowPivot::new(&aliases, cluster, window, options);
+    for selector in aliases.selectors() {
+        let mut selector = selector.clone();
+        selector.extend_from_slice(extra);
+        let mut take = |series: SeriesSamples| pivot.add(series).map_err(Into::into);
+        let read = source.read(&selector, window, &mut take).await;
+        read.map_err(|source: SourceError| IngestError::Source {
+            name: name.to_owned(),
+            window: window.key(),
+            source,
+        })?;
+        census.reads += 1;
+    }
+    let pivoted = pivot.finish().map_err(|source| IngestError::Pivot {
+        name: name.to_owned(),
+        window: window.key(),
+        source,
+    })?;
+    census.series = pivoted.stats.series;
+    census.samples = pivoted.stats.samples;
+    for table in &pivoted.tables {
+        census.add(table);
+    }
+    Ok(census)
+}
