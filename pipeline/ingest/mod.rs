@@ -177,6 +177,14 @@ impl Source {
         matches!(self.reader, Reader::Prometheus(_))
     }
 
+    /// Lists a running cluster as an ingest would and counts; `None` for other sources.
+    pub async fn kinds(&self) -> Result<Option<KindCounts>, IngestError> {
+        match &self.reader {
+            Reader::Live(api) => Ok(Some(Snapshot::take(api).await?.counts())),
+            _ => Ok(None),
+        }
+    }
+
     /// Reads a short window as an ingest would and counts; `None` where the source holds no samples.
     pub async fn census(
         &self,

@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod check;
 mod economics;
 mod ingest;
 mod inventory;
