@@ -82,7 +82,7 @@ pub enum LakeError {
     )]
     Contended { table: String, attempts: u32 },
     #[error(
-        "the list of windows changed {attempts} times while the lake's tables were looked at: run again when fewer write"
+        "windows were replaced {attempts} times while the lake's tables were looked at: run again when fewer write"
     )]
     Unsteady { attempts: u32 },
     #[error(

@@ -37,7 +37,7 @@ mod test_rows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -72,6 +72,8 @@ use commit::Change;
 use schema::{TableKind, TableSpec};
 use store::LakeStore;
 
+/// The table that lists complete windows.
+const WINDOWS: &str = "ingest_windows";
 /// Looks at all tables before one gives up to find the list of windows at rest.
 const MAX_LOOKS: u32 = 40;
 
@@ -236,22 +238,27 @@ impl Lake {
         publication::read(&self.store, as_of).await
     }
 
-    /// The newest version of every table that exists. Windows that these versions list are whole
-    /// in all of them: a window leaves the list before its rows are replaced and comes back after,
-    /// so nothing was amiss if the list stood still meanwhile.
+    /// The newest version of every table that exists. The windows that these versions list are
+    /// whole in all of them: a window leaves the list before its rows are replaced and comes back
+    /// after, so nothing was amiss with those that the list held all the while.
     pub async fn head(&self) -> Result<Pins, LakeError> {
         for _ in 0..MAX_LOOKS {
-            let before = self.version("ingest_windows").await?;
+            let list = self.list_of_windows().await?;
             let versions = schema::TABLES
                 .iter()
-                .map(async |spec| Ok::<_, LakeError>((spec, self.version(spec.name).await?)));
+                .map(async |spec| Ok::<_, LakeError>((spec.name, self.version(spec.name).await?)));
             let mut pins = Pins::default();
-            for (spec, version) in try_join_all(versions).await? {
-                if let Some(version) = version {
-                    pins.tables.insert(spec.name.to_owned(), version);
-                }
+            for (table, version) in try_join_all(versions).await? {
+                pins.tables.extend(version.map(|v| (table.to_owned(), v)));
             }
-            if self.version("ingest_windows").await? == before {
+            // What came to the list meanwhile is not in it yet; what left it spoils the look.
+            let Some((version, files)) = list else {
+                pins.tables.remove(WINDOWS);
+                return Ok(pins);
+            };
+            let now = self.list_of_windows().await?.unwrap_or_default().1;
+            if files.is_subset(&now) {
+                pins.tables.insert(WINDOWS.to_owned(), version);
                 return Ok(pins);
             }
         }
@@ -260,9 +267,28 @@ impl Lake {
         })
     }
 
+    /// The newest version of one table, for whoever reads no other.
+    pub async fn head_of(&self, table: &str) -> Result<Pins, LakeError> {
+        let version = self.version(table).await?;
+        Ok(Pins {
+            tables: version.map(|v| (table.to_owned(), v)).into_iter().collect(),
+        })
+    }
+
     async fn version(&self, table: &str) -> Result<Option<i64>, LakeError> {
         let delta = commit::open(&self.store, table, None).await?;
         Ok(delta.as_ref().map(commit::version_of))
+    }
+
+    async fn list_of_windows(&self) -> Result<Option<(i64, BTreeSet<String>)>, LakeError> {
+        let Some(delta) = commit::open(&self.store, WINDOWS, None).await? else {
+            return Ok(None);
+        };
+        let files = commit::live_files(spec_of(WINDOWS)?, &delta)?;
+        Ok(Some((
+            commit::version_of(&delta),
+            files.into_keys().collect(),
+        )))
     }
 
     /// What the lake holds, table by table.

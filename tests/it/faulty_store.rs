@@ -201,7 +201,11 @@ impl ObjectStore for FaultyStore {
         })
     }
 
-    fn get_opts<'a, 'b, 'c>(&'a self, location: &'b Path, options: GetOptions) -> Answer<'c, GetResult>
+    fn get_opts<'a, 'b, 'c>(
+        &'a self,
+        location: &'b Path,
+        options: GetOptions,
+    ) -> Answer<'c, GetResult>
     where
         'a: 'c,
         'b: 'c,
@@ -237,7 +241,10 @@ impl ObjectStore for FaultyStore {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        listed(self.step(false), self.inner.list_with_offset(prefix, offset))
+        listed(
+            self.step(false),
+            self.inner.list_with_offset(prefix, offset),
+        )
     }
 
     fn list_with_delimiter<'a, 'b, 'c>(&'a self, prefix: Option<&'b Path>) -> Answer<'c, ListResult>
@@ -310,7 +317,11 @@ impl ObjectStore for Careless {
         self.0.put_multipart_opts(location, opts)
     }
 
-    fn get_opts<'a, 'b, 'c>(&'a self, location: &'b Path, options: GetOptions) -> Answer<'c, GetResult>
+    fn get_opts<'a, 'b, 'c>(
+        &'a self,
+        location: &'b Path,
+        options: GetOptions,
+    ) -> Answer<'c, GetResult>
     where
         'a: 'c,
         'b: 'c,
