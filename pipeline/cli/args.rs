@@ -50,7 +50,10 @@ pub(super) enum Command {
     Sql(SqlArgs),
     /// Check a signed file against a public key; needs no lake and no network
     Verify(VerifyArgs),
-    /// What the lake holds
+    /// What the lake holds, whether it is whole, and keeping it small
+    #[command(
+        after_help = "Examples:\n  idleproof lake info -o json\n  idleproof lake compact\n  idleproof lake vacuum --dry-run\n  idleproof lake verify"
+    )]
     Lake(LakeArgs),
     /// The detectors, their parameters and why
     Detectors(DetectorsArgs),
@@ -231,10 +234,59 @@ pub(super) struct LakeArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LakeWhat {
-    /// Publications, tables and their versions
-    Info(ConfigArg),
-    /// Every live file against the log: present, as long, as many rows
-    Verify(ConfigArg),
+    /// Tables with their sizes and days, publications, leases, evidence
+    Info(InfoArgs),
+    /// Put the many files of closed days into few, and take out what [lake] no longer keeps
+    Compact(CompactArgs),
+    /// Delete what no version that is kept needs any more
+    Vacuum(VacuumArgs),
+    /// Read every file and compare it with what was written; ends with 4 when one differs
+    Verify(VerifyLakeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InfoArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// How the answer is printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompactArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Only days before this one; default: those that ended a day ago or earlier
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub before: Option<i64>,
+    /// Seconds to wait for a lease that another run holds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub lease_wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VacuumArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Say what would go and delete nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Days for which an object must have been superfluous; longer than any run or query takes
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub older_than: u32,
+    /// Seconds to wait for a lease that another run holds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub lease_wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyLakeArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// How faults are printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod data;
 mod error;
 mod explain;
 mod inspect;
+mod lake;
 mod output;
 mod plan;
 mod progress;
@@ -27,7 +28,7 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Exit;
-use args::{Cli, Command, LakeWhat};
+use args::{Cli, Command};
 use error::CliError;
 
 pub use output::OutputFormat;
@@ -98,10 +99,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Explain(args) => explain::explain(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
         Command::Verify(args) => verify::verify(&args),
-        Command::Lake(args) => match args.what {
-            LakeWhat::Info(config) => inspect::info(&config).await,
-            LakeWhat::Verify(config) => inspect::verify(&config).await,
-        },
+        Command::Lake(args) => lake::lake(&args.what).await,
         Command::Detectors(args) => inspect::detectors(&args),
     }
 }

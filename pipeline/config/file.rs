@@ -34,6 +34,14 @@ pub struct LakeSection {
     /// How to reach the store, in the words of its client: `endpoint`, `region`, `ca_file`, ….
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
+    /// Days of raw tables that are kept, counted back from the newest; unset keeps all.
+    pub raw_days: Option<u32>,
+    /// Days of derived tables that are kept, counted back from the newest; unset keeps all.
+    pub derived_days: Option<u32>,
+    /// Days for which evidence is kept that no newer publication rests on; unset keeps all.
+    pub evidence_days: Option<u32>,
+    /// Days for which publications can be read as they were; unset keeps all.
+    pub publication_days: Option<u32>,
 }
 
 /// One Kubernetes cluster.

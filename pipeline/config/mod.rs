@@ -130,6 +130,19 @@ impl Config {
         };
         let file = &self.file;
         self.check_options("[lake]", &file.lake.options)?;
+        // A run looks at 14 days and a day on both sides; what it derives anew it must find.
+        for (key, days, least) in [
+            ("raw_days", file.lake.raw_days, 30),
+            ("derived_days", file.lake.derived_days, 30),
+            ("evidence_days", file.lake.evidence_days, 1),
+            ("publication_days", file.lake.publication_days, 1),
+        ] {
+            if days.is_some_and(|days| days < least) {
+                return Err(invalid(format!(
+                    "[lake] {key} must be {least} or more: runs and replays need what is younger"
+                )));
+            }
+        }
         if file.clusters.is_empty() {
             return Err(invalid(
                 "it names no [[cluster]]: add one with a name".to_owned(),

@@ -56,6 +56,16 @@ fn a_source_of_no_cluster_is_refused() {
 }
 
 #[test]
+fn retention_keeps_what_a_run_needs() {
+    let keep = |keys: &str| GOOD.replace("url = \"lake\"", &format!("url = \"lake\"\n{keys}"));
+    let text = refusal(&keep("raw_days = 7"));
+    assert!(text.contains("raw_days must be 30"), "{text}");
+    let config = Config::parse(Path::new("x.toml"), &keep("raw_days = 35")).unwrap();
+    assert_eq!(config.file.lake.raw_days, Some(35));
+    assert_eq!(config.file.lake.publication_days, None);
+}
+
+#[test]
 fn windows_must_divide_the_day() {
     let text = refusal(&GOOD.replace("url = \"./blocks\"", "url = \"./blocks\"\nwindow_hours = 5"));
     assert!(text.contains("window_hours = 5"), "{text}");

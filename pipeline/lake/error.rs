@@ -82,6 +82,10 @@ pub enum LakeError {
     )]
     Contended { table: String, attempts: u32 },
     #[error(
+        "windows were replaced {attempts} times while the lake's tables were looked at: run again when fewer write"
+    )]
+    Unsteady { attempts: u32 },
+    #[error(
         "the window {window} of {source_name} in {table} overlaps {existing}, which it does not contain: replace that window whole"
     )]
     WindowOverlap {

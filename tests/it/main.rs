@@ -10,15 +10,20 @@
 
 mod bad_input;
 mod check;
+mod crash;
 mod economics;
+mod faulty_store;
 mod ingest;
 mod inventory;
 mod kube_server;
 mod kubernetes;
 mod kubernetes_faults;
 mod lake;
+mod lake_work;
 mod lakes_agree;
 mod prometheus;
 mod sample;
+mod stores;
 mod tidy;
 mod tsdb;
+mod upkeep;
