@@ -21,24 +21,6 @@ pub enum Mode {
     Range,
 }
 
-impl Mode {
-    /// Every mode by the name that the configuration gives it.
-    pub const ALL: [(&str, Self); 4] = [
-        ("auto", Self::Auto),
-        ("remote-read", Self::RemoteRead),
-        ("export", Self::Export),
-        ("range", Self::Range),
-    ];
-
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, mode)| mode)
-    }
-}
-
 /// A server, read in one of the three ways.
 #[derive(Debug)]
 pub enum ServerSource {
