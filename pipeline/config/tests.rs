@@ -126,9 +126,17 @@ fn one_back_end_is_one_source_a_cluster() {
 #[test]
 fn a_selection_that_means_nothing_is_refused() {
     for (from, to, says) in [
-        ("cluster_label = \"cluster\"", "cluster = \"prod-a\"", "needs cluster_label"),
+        (
+            "cluster_label = \"cluster\"",
+            "cluster = \"prod-a\"",
+            "needs cluster_label",
+        ),
         ("mode = \"range\"", "cluster = \"prod-a\"", "not both"),
-        ("clusters = { \"eks-1\" = \"prod-a\", \"eks-2\" = \"prod-b\" }", "", "needs clusters"),
+        (
+            "clusters = { \"eks-1\" = \"prod-a\", \"eks-2\" = \"prod-b\" }",
+            "",
+            "needs clusters",
+        ),
         ("\"eks-2\" = \"prod-b\"", "\"eks-2\" = \"prod-c\"", "prod-c"),
         ("\"eks-2\" =", "\"\" =", "empty"),
         ("= \"cluster\"", "= \"clu-ster\"", "no name of a label"),

@@ -539,7 +539,13 @@ mod tests {
             let misc = aliases.meaning(metric).unwrap().misc.as_ref().unwrap();
             assert_eq!(&misc.canonical, metric);
         }
-        assert!(!aliases.meaning("vllm:num_requests_running").unwrap().wide.is_empty());
+        assert!(
+            !aliases
+                .meaning("vllm:num_requests_running")
+                .unwrap()
+                .wide
+                .is_empty()
+        );
         let known = Aliases::with_metrics(&["up".to_owned()]).unwrap();
         assert_eq!(known.digest(), builtin.digest());
     }

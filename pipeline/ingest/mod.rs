@@ -227,9 +227,7 @@ impl Source {
         options: &IngestOptions,
     ) -> Result<BTreeMap<String, u64>, IngestError> {
         match self.samples() {
-            Some(source) => {
-                census::label_values(source, &self.name, label, end_ms, options).await
-            }
+            Some(source) => census::label_values(source, &self.name, label, end_ms, options).await,
             None => Ok(BTreeMap::new()),
         }
     }

@@ -8,7 +8,9 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod backends;
 mod bad_input;
+mod contract;
 mod economics;
 mod ingest;
 mod inventory;
@@ -17,6 +19,7 @@ mod kubernetes;
 mod kubernetes_faults;
 mod lake;
 mod lakes_agree;
+mod peers;
 mod prometheus;
 mod sample;
 mod tidy;

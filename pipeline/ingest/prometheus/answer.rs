@@ -226,12 +226,20 @@ pub(super) fn series(bytes: &[u8]) -> Result<AnswerSeries, Wrong> {
             schema: UNKNOWN_SCHEMA,
             count: number(raw.count)?,
             sum: number(raw.sum)?,
-            buckets: raw.buckets.into_iter().map(bucket).collect::<Result<_, _>>()?,
+            buckets: raw
+                .buckets
+                .into_iter()
+                .map(bucket)
+                .collect::<Result<_, _>>()?,
         })
     };
     Ok(AnswerSeries {
         labels: raw.metric.into_iter().collect(),
-        samples: raw.values.into_iter().map(sample).collect::<Result<_, _>>()?,
+        samples: raw
+            .values
+            .into_iter()
+            .map(sample)
+            .collect::<Result<_, _>>()?,
         histograms: raw
             .histograms
             .into_iter()
@@ -290,9 +298,7 @@ mod tests {
             assert_eq!(all.len(), 2);
             assert_eq!(all[0].labels.get("x"), Some("]}\"\\{["));
             let samples = all[0].samples.iter();
-            let samples: Vec<_> = samples
-                .map(|s| (s.ts_ms, s.value.to_bits()))
-                .collect();
+            let samples: Vec<_> = samples.map(|s| (s.ts_ms, s.value.to_bits())).collect();
             let infinite = f64::INFINITY.to_bits();
             let want = [
                 (1500, NORMAL_NAN_BITS),

@@ -31,9 +31,9 @@ pub(super) async fn drain(
         || header(&TRANSFER_ENCODING).contains("chunked")
         || response.headers().contains_key(CONTENT_LENGTH);
     if !framed {
-        return Err(http.failed(
-            "the answer has neither a length nor chunks, so its end could not be seen",
-        ));
+        return Err(
+            http.failed("the answer has neither a length nor chunks, so its end could not be seen")
+        );
     }
     let mut unpack = match header(&CONTENT_ENCODING).as_str() {
         "" | "identity" => None,

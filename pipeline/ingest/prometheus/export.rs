@@ -75,8 +75,8 @@ impl ExportSource {
         let mut lines = Lines::default();
         drain(http, response, &mut |bytes| {
             lines.push(bytes, &mut |line| {
-                let (labels, samples) = parse(line)
-                    .map_err(|what| http.failed(format!("{what}{}", excerpt(line))))?;
+                let (labels, samples) =
+                    parse(line).map_err(|what| http.failed(format!("{what}{}", excerpt(line))))?;
                 held.add(labels, samples.into_iter(), std::iter::empty())
                     .map_err(|full| full.at(&http.shown))
             })
@@ -96,7 +96,10 @@ impl SampleSource for ExportSource {
         window: TimeWindow,
         sink: &'a mut SeriesSink<'a>,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
-        Box::pin(self.http().within_total(self.read_window(matchers, window, sink)))
+        Box::pin(
+            self.http()
+                .within_total(self.read_window(matchers, window, sink)),
+        )
     }
 
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeWindow>, SourceError>> {
@@ -162,7 +165,8 @@ fn parse(line: &[u8]) -> Result<(Labels, Vec<Sample>), String> {
     let rest = line
         .strip_prefix(b"{\"metric\":")
         .ok_or_else(|| wrong("is no part of a series"))?;
-    let mut parts = serde_json::Deserializer::from_slice(rest).into_iter::<BTreeMap<String, String>>();
+    let mut parts =
+        serde_json::Deserializer::from_slice(rest).into_iter::<BTreeMap<String, String>>();
     let metric = match parts.next() {
         Some(Ok(metric)) => metric,
         _ => return Err(wrong("has malformed labels")),
@@ -215,7 +219,10 @@ mod tests {
         for line in lines {
             let (labels, samples) = parse(line).unwrap();
             assert_eq!(labels.get("x"), Some("]\"}"));
-            let bits: Vec<_> = samples.iter().map(|s| (s.ts_ms, s.value.to_bits())).collect();
+            let bits: Vec<_> = samples
+                .iter()
+                .map(|s| (s.ts_ms, s.value.to_bits()))
+                .collect();
             let infinite = f64::INFINITY.to_bits();
             let want = [
                 (1, 1.0_f64.to_bits()),
@@ -226,7 +233,8 @@ mod tests {
             ];
             assert_eq!(bits, want);
         }
-        let (_, none) = parse(br#"{"metric":{"__name__":"a"},"values":[],"timestamps":[]}"#).unwrap();
+        let (_, none) =
+            parse(br#"{"metric":{"__name__":"a"},"values":[],"timestamps":[]}"#).unwrap();
         assert!(none.is_empty());
     }
 

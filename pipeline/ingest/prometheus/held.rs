@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn what_grows_without_bound_is_refused() {
         let mut held = Held::new(TimeWindow::new(0, i64::MAX));
-        let endless = |from: i64| (from..from + 1_000_000).map(|ts_ms| Sample { ts_ms, value: 0.0 });
+        let endless =
+            |from: i64| (from..from + 1_000_000).map(|ts_ms| Sample { ts_ms, value: 0.0 });
         let refused = (0..20).find_map(|part| {
             held.add(labels("a"), endless(part * 1_000_000), std::iter::empty())
                 .err()

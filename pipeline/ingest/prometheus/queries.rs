@@ -73,11 +73,7 @@ impl RemoteSource {
         self.value(expression, &[("time", seconds(at_ms))]).await
     }
 
-    async fn value(
-        &self,
-        expression: &str,
-        more: &[(&str, String)],
-    ) -> Result<f64, SourceError> {
+    async fn value(&self, expression: &str, more: &[(&str, String)]) -> Result<f64, SourceError> {
         let mut parameters = vec![("query", expression.to_owned())];
         parameters.extend_from_slice(more);
         let data = self.api("api/v1/query", &parameters).await?;

@@ -160,7 +160,9 @@ impl RangeSource {
 
     fn wrong(&self, wrong: &Wrong) -> SourceError {
         match wrong {
-            Wrong::TooLarge => self.http().failed("one series has more than 64 MiB of JSON"),
+            Wrong::TooLarge => self
+                .http()
+                .failed("one series has more than 64 MiB of JSON"),
             Wrong::Malformed(what) => self.http().failed(format!("the answer is wrong: {what}")),
         }
     }
@@ -173,7 +175,10 @@ impl SampleSource for RangeSource {
         window: TimeWindow,
         sink: &'a mut SeriesSink<'a>,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
-        Box::pin(self.http().within_total(self.read_window(matchers, window, sink)))
+        Box::pin(
+            self.http()
+                .within_total(self.read_window(matchers, window, sink)),
+        )
     }
 
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeWindow>, SourceError>> {

@@ -105,7 +105,11 @@ impl Reader<'_> {
                     Some((_, escaped @ ('\\' | '"' | '\''))) => value.push(escaped),
                     Some((_, 'n')) => value.push('\n'),
                     Some((_, 't')) => value.push('\t'),
-                    _ => return Err("only \\\\, \\\", \\', \\n and \\t are known escapes".to_owned()),
+                    _ => {
+                        return Err(
+                            "only \\\\, \\\", \\', \\n and \\t are known escapes".to_owned()
+                        );
+                    }
                 },
                 c => value.push(c),
             }
