@@ -74,13 +74,52 @@ pub enum SourceKind {
     Kubernetes,
 }
 
+/// How a Prometheus is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceMode {
+    /// Whatever a probe finds, remote read first.
+    #[default]
+    Auto,
+    RemoteRead,
+    /// VictoriaMetrics' `/api/v1/export`.
+    Export,
+    /// Range-vector queries.
+    Range,
+}
+
+/// A source as it stands in the lake: one cluster of one back end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogicalSource {
+    pub name: String,
+    pub cluster: String,
+    /// The label and its value that select the cluster in a back end of many.
+    pub label: Option<(String, String)>,
+}
+
 /// One source of telemetry or inventory.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSection {
     pub name: Option<String>,
     pub kind: SourceKind,
+    /// The cluster that all of it is about; empty where `cluster_label` tells clusters apart.
+    #[serde(default)]
     pub cluster: String,
+    /// One back end, many clusters: the label whose value says which.
+    pub cluster_label: Option<String>,
+    /// Values of that label and the clusters that they mean.
+    #[serde(default)]
+    pub clusters: BTreeMap<String, String>,
+    /// Prometheus: how it is read.
+    #[serde(default)]
+    pub mode: SourceMode,
+    /// Selectors that are added to everything that is asked for: `'{env="prod"}'`.
+    #[serde(default)]
+    pub matchers: Vec<String>,
+    /// Metrics that are kept beside those that idleproof knows, sample by sample.
+    #[serde(default)]
+    pub metrics: Vec<String>,
     pub url: Option<String>,
     pub path: Option<String>,
     /// Hours that one read covers; smaller needs less memory on large fleets.
@@ -116,8 +155,35 @@ impl SourceSection {
                 SourceKind::KubernetesExport => "kubernetes-export",
                 SourceKind::Kubernetes => "kubernetes",
             };
-            format!("{kind}-{}-{index}", self.cluster)
+            let whose = match &self.cluster_label {
+                Some(label) if self.cluster.is_empty() => label,
+                _ => &self.cluster,
+            };
+            format!("{kind}-{whose}-{index}")
         })
+    }
+
+    /// The sources that this one is in the lake: itself, or one a value of its cluster label. They
+    /// are named by the value, so that a value that is added later renames none.
+    #[must_use]
+    pub fn logical(&self, index: usize) -> Vec<LogicalSource> {
+        let name = self.name(index);
+        let Some(label) = &self.cluster_label else {
+            let cluster = self.cluster.clone();
+            return vec![LogicalSource {
+                name,
+                cluster,
+                label: None,
+            }];
+        };
+        self.clusters
+            .iter()
+            .map(|(value, cluster)| LogicalSource {
+                name: format!("{name}-{value}"),
+                cluster: cluster.clone(),
+                label: Some((label.clone(), value.clone())),
+            })
+            .collect()
     }
 }
 

@@ -4,10 +4,11 @@
 //! source and no lake. Imported by `cli` only: every room takes its own small options.
 
 mod file;
+mod selection;
 
 pub use file::{
-    ApproveSection, BasicAuthSection, ClusterSection, ConfigFile, LakeSection, PricesSection,
-    ReportSection, SloMatch, SloSection, SourceKind, SourceSection,
+    ApproveSection, BasicAuthSection, ClusterSection, ConfigFile, LakeSection, LogicalSource,
+    PricesSection, ReportSection, SloMatch, SloSection, SourceKind, SourceMode, SourceSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,16 +168,20 @@ impl Config {
         for (index, source) in file.sources.iter().enumerate() {
             let name = source.name(index);
             self.check_options(&format!("[[source]] `{name}`"), &source.options)?;
-            if !clusters.contains(source.cluster.as_str()) {
-                return Err(invalid(format!(
-                    "[[source]] `{name}` belongs to cluster `{}`, which no [[cluster]] names",
-                    source.cluster
-                )));
-            }
-            if !names.insert(name.clone()) {
-                return Err(invalid(format!(
-                    "two [[source]] entries are called `{name}`: give each a name of its own"
-                )));
+            selection::check(&name, source).map_err(invalid)?;
+            for logical in source.logical(index) {
+                if !clusters.contains(logical.cluster.as_str()) {
+                    return Err(invalid(format!(
+                        "[[source]] `{name}` belongs to cluster `{}`, which no [[cluster]] names",
+                        logical.cluster
+                    )));
+                }
+                if !names.insert(logical.name.clone()) {
+                    return Err(invalid(format!(
+                        "two [[source]] entries are called `{}`: give each a name of its own",
+                        logical.name
+                    )));
+                }
             }
             let (given, wanted) = match source.kind {
                 SourceKind::Prometheus | SourceKind::Tsdb => (source.url.is_some(), "url"),

@@ -92,3 +92,79 @@ fn store_options_are_text_and_their_files_relative() {
     let text = text.replace("allow_http = true", "allow_http = [true]");
     assert!(refusal(&text).contains("allow_http"));
 }
+
+const MANY: &str = r#"
+[lake]
+url = "lake"
+[[cluster]]
+name = "prod-a"
+[[cluster]]
+name = "prod-b"
+[[source]]
+name = "central"
+kind = "prometheus"
+mode = "range"
+cluster_label = "cluster"
+clusters = { "eks-1" = "prod-a", "eks-2" = "prod-b" }
+matchers = ['{env="prod"}']
+metrics = ["my_metric", "job:rate5m"]
+url = "http://prometheus:9090"
+"#;
+
+#[test]
+fn one_back_end_is_one_source_a_cluster() {
+    let config = Config::parse(Path::new("idleproof.toml"), MANY).unwrap();
+    let source = &config.file.sources[0];
+    assert_eq!(source.mode, SourceMode::Range);
+    let logical: Vec<_> = source
+        .logical(0)
+        .into_iter()
+        .map(|one| (one.name, one.cluster, one.label.unwrap().1))
+        .collect();
+    let of = |name: &str, cluster: &str, value: &str| {
+        (name.to_owned(), cluster.to_owned(), value.to_owned())
+    };
+    assert_eq!(
+        logical,
+        [
+            of("central-eks-1", "prod-a", "eks-1"),
+            of("central-eks-2", "prod-b", "eks-2")
+        ]
+    );
+}
+
+#[test]
+fn a_selection_that_means_nothing_is_refused() {
+    for (from, to, says) in [
+        (
+            "cluster_label = \"cluster\"",
+            "cluster = \"prod-a\"",
+            "needs cluster_label",
+        ),
+        ("mode = \"range\"", "cluster = \"prod-a\"", "not both"),
+        (
+            "clusters = { \"eks-1\" = \"prod-a\", \"eks-2\" = \"prod-b\" }",
+            "",
+            "needs clusters",
+        ),
+        ("\"eks-2\" = \"prod-b\"", "\"eks-2\" = \"prod-c\"", "prod-c"),
+        ("\"eks-2\" =", "\"\" =", "empty"),
+        ("= \"cluster\"", "= \"clu-ster\"", "no name of a label"),
+        ("\"my_metric\"", "\"my metric\"", "no name of a metric"),
+        ("mode = \"range\"", "mode = \"guess\"", "remote-read"),
+        ("kind = \"prometheus\"", "kind = \"tsdb\"", "mode is for"),
+        (
+            "kind = \"prometheus\"\nmode = \"range\"",
+            "kind = \"kubernetes\"",
+            "sources of samples",
+        ),
+    ] {
+        let text = MANY.replace(from, to);
+        assert_ne!(text, MANY, "{from}");
+        let said = refusal(&text);
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    let two = MANY.to_owned()
+        + "[[source]]\nname = \"central-eks-1\"\nkind = \"tsdb\"\ncluster = \"prod-a\"\nurl = \"x\"\n";
+    assert!(refusal(&two).contains("central-eks-1"));
+}

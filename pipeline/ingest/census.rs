@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::arrow::array::{Array, AsArray as _, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 
+use super::driver::{IngestOptions, selectors};
 use super::error::IngestError;
-use super::pivot::{PivotOptions, WindowPivot};
-use super::prometheus::{Matcher, SampleSource, SeriesSamples, SourceError};
+use super::pivot::WindowPivot;
+use super::prometheus::{SampleSource, SeriesSamples, SourceError};
 use super::rows::TableBatches;
 use crate::ingest::aliases::Aliases;
 use crate::model::TimeWindow;
@@ -153,16 +154,13 @@ pub(super) async fn census(
     source: &dyn SampleSource,
     name: &str,
     cluster: &str,
-    extra: &[Matcher],
     window: TimeWindow,
-    options: &PivotOptions,
+    options: &IngestOptions,
 ) -> Result<Census, IngestError> {
-    let aliases = Aliases::builtin()?;
+    let aliases = Aliases::with_metrics(&options.metrics)?;
     let mut census = Census::default();
-    let mut pivot = WindowPivot::new(&aliases, cluster, window, options);
-    for selector in aliases.selectors() {
-        let mut selector = selector.clone();
-        selector.extend_from_slice(extra);
+    let mut pivot = WindowPivot::new(&aliases, cluster, window, &options.pivot);
+    for selector in selectors(&aliases, options) {
         let mut take = |series: SeriesSamples| pivot.add(series).map_err(Into::into);
         let read = source.read(&selector, window, &mut take).await;
         read.map_err(|source: SourceError| IngestError::Source {
@@ -183,4 +181,48 @@ pub(super) async fn census(
         census.add(table);
     }
     Ok(census)
+}
+
+/// How much of a source's end is looked at for the values of a label, and how far back that end is
+/// looked for: extents are rounded to hours.
+const VALUES_PROBE_MS: i64 = 10 * 60_000;
+const VALUES_PROBES: i64 = 7;
+
+/// The values that a label has on the series that an ingest would read, and how many series have
+/// each, at the newest end of the source; series without the label count under the empty value.
+pub(super) async fn label_values(
+    source: &dyn SampleSource,
+    name: &str,
+    label: &str,
+    end_ms: i64,
+    options: &IngestOptions,
+) -> Result<BTreeMap<String, u64>, IngestError> {
+    let aliases = Aliases::with_metrics(&options.metrics)?;
+    let all_clusters = IngestOptions {
+        cluster_label: None,
+        ..options.clone()
+    };
+    let selectors = selectors(&aliases, &all_clusters);
+    let mut values: BTreeMap<String, u64> = BTreeMap::new();
+    for probe in 0..VALUES_PROBES {
+        let end_ms = end_ms - probe * VALUES_PROBE_MS;
+        let window = TimeWindow::new(end_ms - VALUES_PROBE_MS, end_ms);
+        for selector in &selectors {
+            let mut count = |series: SeriesSamples| {
+                let value = series.labels.get(label).unwrap_or("");
+                *values.entry(value.to_owned()).or_default() += 1;
+                Ok(())
+            };
+            let read = source.read(selector, window, &mut count).await;
+            read.map_err(|source: SourceError| IngestError::Source {
+                name: name.to_owned(),
+                window: window.key(),
+                source,
+            })?;
+        }
+        if !values.is_empty() {
+            break;
+        }
+    }
+    Ok(values)
 }

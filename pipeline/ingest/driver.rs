@@ -33,6 +33,10 @@ pub struct IngestOptions {
     pub force: bool,
     /// Where one back end holds many clusters: the label and the value that mean this one.
     pub cluster_label: Option<(String, String)>,
+    /// Added to every selector.
+    pub matchers: Vec<Matcher>,
+    /// Metrics of the user's own, kept as narrow series.
+    pub metrics: Vec<String>,
     pub pivot: PivotOptions,
     /// Windows that the lake holds from a read when the source had gone on for this long are not
     /// read again; `None` reads all.
@@ -46,6 +50,8 @@ impl Default for IngestOptions {
             window_ms: DAY_MS,
             force: false,
             cluster_label: None,
+            matchers: Vec::new(),
+            metrics: Vec::new(),
             pivot: PivotOptions::default(),
             look_back_ms: None,
             listener: Listener::default(),
@@ -141,7 +147,7 @@ pub async fn ingest_samples<S: RawSink>(
     span: TimeWindow,
     options: &IngestOptions,
 ) -> Result<IngestReport, IngestError> {
-    let aliases = Aliases::builtin()?;
+    let aliases = Aliases::with_metrics(&options.metrics)?;
     let failed = |window: String, source| IngestError::Source {
         name: name.to_owned(),
         window,
@@ -190,10 +196,16 @@ pub async fn ingest_samples<S: RawSink>(
             let read = job.while_alive(read, window).await?;
             match read.map_err(|error| job.read_error(window, error)) {
                 Ok(()) => {}
-                Err(IngestError::Pivot {
-                    source: PivotError::TooManySamples { .. },
-                    ..
-                }) if plan::narrower(window).is_some() => {
+                Err(
+                    IngestError::Pivot {
+                        source: PivotError::TooManySamples { .. },
+                        ..
+                    }
+                    | IngestError::Source {
+                        source: SourceError::TooMuch { .. },
+                        ..
+                    },
+                ) if plan::narrower(window).is_some() => {
                     too_large = true;
                     break;
                 }
@@ -228,12 +240,14 @@ pub async fn ingest_samples<S: RawSink>(
     Ok(report)
 }
 
-fn selectors(aliases: &Aliases, options: &IngestOptions) -> Vec<Vec<Matcher>> {
+/// The selectors of the aliases, narrowed to one cluster and by the user's matchers.
+pub(super) fn selectors(aliases: &Aliases, options: &IngestOptions) -> Vec<Vec<Matcher>> {
     let mut selectors: Vec<Vec<Matcher>> = aliases.selectors().to_vec();
-    if let Some((label, value)) = &options.cluster_label {
-        for selector in &mut selectors {
-            selector.push(Matcher::equal(label, value));
-        }
+    let cluster = options.cluster_label.iter();
+    let cluster = cluster.map(|(label, value)| Matcher::equal(label, value));
+    let extra: Vec<Matcher> = cluster.chain(options.matchers.iter().cloned()).collect();
+    for selector in &mut selectors {
+        selector.extend_from_slice(&extra);
     }
     selectors
 }
@@ -244,7 +258,7 @@ fn digest_of(aliases: &Aliases, selectors: &[Vec<Matcher>]) -> String {
 
 /// What `ingest_windows` records of the selectors and their meaning.
 pub fn selector_digest(options: &IngestOptions) -> Result<String, IngestError> {
-    let aliases = Aliases::builtin()?;
+    let aliases = Aliases::with_metrics(&options.metrics)?;
     Ok(digest_of(&aliases, &selectors(&aliases, options)))
 }
 

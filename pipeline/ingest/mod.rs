@@ -18,7 +18,9 @@ mod rows;
 mod sink;
 pub mod tsdb;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -39,7 +41,7 @@ pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow, stored_window
 
 use crate::lake::{Lake, Lease};
 use crate::model::TimeWindow;
-use prometheus::{Matcher, RemoteOptions, RemoteSource, SampleSource};
+use prometheus::{Mode, RemoteOptions, SampleSource, ServerSource};
 use tsdb::BlockSource;
 
 /// A kind of source and the name that the configuration gives it.
@@ -80,7 +82,7 @@ impl SourceKind {
 /// Where a source is.
 #[derive(Debug, Clone)]
 pub enum SourceLocation {
-    Remote(Box<RemoteOptions>),
+    Remote(Box<RemoteOptions>, Mode),
     Folder(PathBuf),
     /// The API server of a cluster.
     Cluster(Box<ClusterOptions>),
@@ -101,28 +103,34 @@ pub struct SourceSpec {
 pub struct Source {
     name: String,
     kind: SourceKind,
-    reader: Reader,
+    reader: Arc<Reader>,
+    notice: Option<String>,
 }
 
 #[derive(Debug)]
 enum Reader {
-    Prometheus(Box<RemoteSource>),
+    Prometheus(Box<ServerSource>),
     Blocks(BlockSource),
     Export(KubernetesExport),
     Live(Box<ClusterApi>),
 }
 
 impl Source {
-    /// Opens a source; blocks are verified here, a server is first asked when it is read.
+    /// Opens a source; blocks are verified here, and a server is asked how it can be read unless
+    /// that is given.
     pub async fn open(spec: SourceSpec) -> Result<Self, IngestError> {
         let failed = |source| IngestError::Source {
             name: spec.name.clone(),
             window: "(opening)".to_owned(),
             source,
         };
+        let mut notice = None;
         let reader = match (spec.kind, spec.location.clone()) {
-            (SourceKind::Prometheus, SourceLocation::Remote(options)) => {
-                Reader::Prometheus(Box::new(RemoteSource::new(*options).map_err(failed)?))
+            (SourceKind::Prometheus, SourceLocation::Remote(options, mode)) => {
+                let opened = ServerSource::open(*options, mode).await;
+                let (server, why) = opened.map_err(failed)?;
+                notice = why;
+                Reader::Prometheus(Box::new(server))
             }
             (SourceKind::Tsdb, SourceLocation::Folder(folder)) => {
                 let opened = tokio::task::spawn_blocking(move || BlockSource::open(&folder)).await;
@@ -157,8 +165,26 @@ impl Source {
         Ok(Self {
             name: spec.name,
             kind: spec.kind,
-            reader,
+            reader: Arc::new(reader),
+            notice,
         })
+    }
+
+    /// The same source under the name of one of its clusters.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: self.kind,
+            reader: Arc::clone(&self.reader),
+            notice: None,
+        }
+    }
+
+    /// What there is to say of how it was opened.
+    #[must_use]
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
     #[must_use]
@@ -174,7 +200,7 @@ impl Source {
     /// Whether it is a server that goes on, and not files that were.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        matches!(self.reader, Reader::Prometheus(_))
+        matches!(*self.reader, Reader::Prometheus(_))
     }
 
     /// Lists a running cluster as an ingest would and counts; `None` for other sources.
@@ -192,24 +218,39 @@ impl Source {
         window: TimeWindow,
         options: &IngestOptions,
     ) -> Result<Option<Census>, IngestError> {
-        let source: &dyn SampleSource = match &self.reader {
-            Reader::Prometheus(remote) => remote.as_ref(),
-            Reader::Blocks(blocks) => blocks,
-            Reader::Export(_) | Reader::Live(_) => return Ok(None),
-        };
-        let extra: Vec<Matcher> = options
-            .cluster_label
-            .iter()
-            .map(|(label, value)| Matcher::equal(label, value))
-            .collect();
-        census::census(source, &self.name, cluster, &extra, window, &options.pivot)
-            .await
-            .map(Some)
+        match self.samples() {
+            Some(source) => census::census(source, &self.name, cluster, window, options)
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The values of a label at the newest end of a source of samples, with the number of series
+    /// that have each; none for other sources.
+    pub async fn label_values(
+        &self,
+        label: &str,
+        end_ms: i64,
+        options: &IngestOptions,
+    ) -> Result<BTreeMap<String, u64>, IngestError> {
+        match self.samples() {
+            Some(source) => census::label_values(source, &self.name, label, end_ms, options).await,
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
+    fn samples(&self) -> Option<&dyn SampleSource> {
+        match &*self.reader {
+            Reader::Prometheus(server) => Some(server.as_ref()),
+            Reader::Blocks(blocks) => Some(blocks),
+            Reader::Export(_) | Reader::Live(_) => None,
+        }
     }
 
     /// The half-open span in which the source may hold anything; `None` if it holds nothing.
     pub async fn extent(&self) -> Result<Option<TimeWindow>, IngestError> {
-        let extent = match &self.reader {
+        let extent = match &*self.reader {
             Reader::Prometheus(remote) => remote.extent().await,
             Reader::Blocks(blocks) => blocks.extent().await,
             Reader::Export(export) => return Ok(export.extent()?),
@@ -240,7 +281,7 @@ fn misplaced(spec: &SourceSpec, todo: &'static str) -> IngestError {
 pub fn locate(text: &str) -> SourceLocation {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => {
-            SourceLocation::Remote(Box::new(RemoteOptions::new(url)))
+            SourceLocation::Remote(Box::new(RemoteOptions::new(url)), Mode::Auto)
         }
         Ok(url) if url.scheme() == "file" => {
             SourceLocation::Folder(url.to_file_path().unwrap_or_else(|()| PathBuf::from(text)))
@@ -266,7 +307,7 @@ pub async fn ingest(
     let sink = LakeSink::new(lake, lease, clock);
     let name = source.name.as_str();
     let kind = source.kind.name();
-    match &source.reader {
+    match &*source.reader {
         Reader::Prometheus(remote) => {
             ingest_samples(remote.as_ref(), kind, name, cluster, &sink, span, options).await
         }

@@ -8,9 +8,11 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod backends;
 mod bad_input;
 mod check;
 mod crash;
+mod contract;
 mod economics;
 mod faulty_store;
 mod ingest;
@@ -21,6 +23,7 @@ mod kubernetes_faults;
 mod lake;
 mod lake_work;
 mod lakes_agree;
+mod peers;
 mod prometheus;
 mod sample;
 mod stores;

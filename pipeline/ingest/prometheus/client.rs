@@ -207,16 +207,10 @@ impl SampleSource for RemoteSource {
         window: TimeWindow,
         sink: &'a mut SeriesSink<'a>,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
-        Box::pin(async move {
-            // A server that trickles bytes for ever is never silent.
-            let limit = self.http.options.total_timeout;
-            tokio::time::timeout(limit, self.read_window(matchers, window, sink))
-                .await
-                .unwrap_or_else(|_| {
-                    let what = format!("the answer took more than {} s", limit.as_secs_f64());
-                    Err(self.http.failed(what))
-                })
-        })
+        Box::pin(
+            self.http
+                .within_total(self.read_window(matchers, window, sink)),
+        )
     }
 
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeWindow>, SourceError>> {

@@ -126,6 +126,18 @@ impl Http {
         }
     }
 
+    /// Bounds a whole read: a server that trickles bytes for ever is never silent.
+    pub(super) async fn within_total<T>(
+        &self,
+        read: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, SourceError> {
+        let limit = self.options.total_timeout;
+        tokio::time::timeout(limit, read).await.unwrap_or_else(|_| {
+            let what = format!("the answer took more than {} s", limit.as_secs_f64());
+            Err(self.failed(what))
+        })
+    }
+
     /// Sends what `request` builds until the server answers with success; only failures before
     /// the first byte of an answer, and answers that ask to come back, are tried again.
     pub(super) async fn send(
@@ -169,11 +181,15 @@ impl Http {
         let todo = match status.as_u16() {
             300..=399 => "set the source's url to where the server redirects",
             401 | 403 => "check the credentials and tenant headers of the source",
-            404 | 405 => "check the url: the server has no remote read at this address",
+            404 | 405 => {
+                "check the url and mode: the server has no remote read (or export, or query API) at \
+                 this address"
+            }
             _ => "check the server and its log, then run again: the window was not stored",
         };
-        SourceError::Remote {
+        SourceError::Refused {
             url: self.shown.clone(),
+            status: status.as_u16(),
             what: format!("the server answered {status}{}", excerpt(&text)),
             todo,
         }

@@ -1,21 +1,34 @@
 //! Owns what every source of Prometheus samples has in common (series, matchers, the
-//! [`SampleSource`] trait), chunk decoding, and remote read. Does not know tables or the lake:
+//! [`SampleSource`] trait), chunk decoding, and the ways to read a server: remote read, export and
+//! range queries. Does not know tables or the lake:
 //! `ingest` turns series into rows. `ingest::tsdb` reads blocks into the same types.
 
+mod answer;
+mod body;
 pub mod chunks;
 mod client;
+mod export;
+mod extent;
+mod held;
 mod http;
 mod matcher;
 mod merge;
+mod mode;
 mod queries;
+mod range;
+mod selector;
 mod series;
 mod wire;
 
 use futures::future::BoxFuture;
 
 pub use client::RemoteSource;
+pub use export::ExportSource;
 pub use http::{BasicAuth, RemoteOptions};
 pub use matcher::{MatchOp, Matcher, Pattern};
+pub use mode::{Mode, ServerSource};
+pub use range::RangeSource;
+pub use selector::{SelectorError, parse_selector};
 pub use series::{
     Bucket, HistogramSample, Labels, STALE_NAN_BITS, Sample, SeriesSamples, is_stale_nan,
 };
@@ -61,6 +74,17 @@ pub enum SourceError {
         what: String,
         todo: &'static str,
     },
+    /// The server was there and said no.
+    #[error("cannot read samples from {url}: {what}; {todo}")]
+    Refused {
+        url: String,
+        status: u16,
+        what: String,
+        todo: &'static str,
+    },
+    /// More than may be held at once: a narrower window may fit.
+    #[error("cannot read samples from {url}: {what}; choose shorter windows (window_hours)")]
+    TooMuch { url: String, what: String },
     #[error("cannot read TSDB block file {}: {what}; {todo}", path.display())]
     Block {
         path: std::path::PathBuf,

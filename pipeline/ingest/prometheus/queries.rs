@@ -15,7 +15,7 @@ use crate::model::time::HOUR_MS;
 /// Far larger than any answer that is asked for here.
 const MAX_BODY_BYTES: usize = 32 << 20;
 /// The search for the newest sample begins here: 2100-01-01.
-const FAR_MS: i64 = 4_102_444_800_000;
+pub(super) const FAR_MS: i64 = 4_102_444_800_000;
 
 impl RemoteSource {
     /// The server's own count of samples, per metric name, of the series that `matchers` accept;
@@ -40,15 +40,13 @@ impl RemoteSource {
             return Ok(counts);
         }
         for name in names {
-            let mut selector = format!("__name__={}", quoted(name));
-            for matcher in matchers {
-                selector.push(',');
-                selector.push_str(&promql(matcher));
-            }
+            let mut all = vec![Matcher::equal("__name__", name)];
+            all.extend_from_slice(matchers);
+            let selector = selector(&all);
             let expression = if range_ms == 0 {
-                format!("count({{{selector}}})")
+                format!("count({selector})")
             } else {
-                format!("sum(count_over_time({{{selector}}}[{range_ms}ms]))")
+                format!("sum(count_over_time({selector}[{range_ms}ms]))")
             };
             let value = self.scalar(&expression, window.end_ms - 1).await?;
             counts.insert(name.clone(), value as u64);
@@ -64,9 +62,20 @@ impl RemoteSource {
         Ok(edges > 1.5)
     }
 
+    /// What time the server says it is.
+    pub(super) async fn server_now_ms(&self) -> Result<i64, SourceError> {
+        let now = self.value("vector(time())", &[]).await?;
+        Ok((now * 1000.0) as i64)
+    }
+
     /// The value of a query with one result at an instant; 0 if it has none.
     async fn scalar(&self, expression: &str, at_ms: i64) -> Result<f64, SourceError> {
-        let parameters = [("query", expression.to_owned()), ("time", seconds(at_ms))];
+        self.value(expression, &[("time", seconds(at_ms))]).await
+    }
+
+    async fn value(&self, expression: &str, more: &[(&str, String)]) -> Result<f64, SourceError> {
+        let mut parameters = vec![("query", expression.to_owned())];
+        parameters.extend_from_slice(more);
         let data = self.api("api/v1/query", &parameters).await?;
         let unexpected = || {
             self.http
@@ -109,7 +118,7 @@ impl RemoteSource {
         Ok(Some(TimeWindow::new(start_ms, (low + 1) * HOUR_MS)))
     }
 
-    async fn any_between(&self, from_ms: i64, to_ms: i64) -> Result<bool, SourceError> {
+    pub(super) async fn any_between(&self, from_ms: i64, to_ms: i64) -> Result<bool, SourceError> {
         let parameters = [("start", seconds(from_ms)), ("end", seconds(to_ms))];
         let data = self.api("api/v1/labels", &parameters).await?;
         Ok(data.as_array().is_some_and(|names| !names.is_empty()))
@@ -142,10 +151,20 @@ impl RemoteSource {
 }
 
 /// Seconds since the epoch as the API takes them, exact to the millisecond.
-fn seconds(ms: i64) -> String {
+pub(super) fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let ms = ms.unsigned_abs();
     format!("{sign}{}.{:03}", ms / 1000, ms % 1000)
+}
+
+/// The selector of all series that `matchers` accept. One that accepts series without a name must
+/// say so in PromQL: a selector needs a matcher that is not satisfied by the empty value.
+pub(super) fn selector(matchers: &[Matcher]) -> String {
+    let mut parts: Vec<String> = matchers.iter().map(promql).collect();
+    if matchers.iter().all(|matcher| matcher.accepts_value("")) {
+        parts.push("__name__!=\"\"".to_owned());
+    }
+    format!("{{{}}}", parts.join(","))
 }
 
 fn promql(matcher: &Matcher) -> String {
@@ -179,6 +198,8 @@ mod tests {
             promql(&Matcher::prefix("job", "a.")),
             r#"job=~"a\\.(?s:.*)""#
         );
+        assert_eq!(selector(&[matcher]), r#"{job="a\"} or {x=\"\\\n"}"#);
+        assert_eq!(selector(&[]), r#"{__name__!=""}"#);
         assert_eq!(seconds(1_500), "1.500");
         assert_eq!(seconds(-1), "-0.001");
     }
