@@ -7,7 +7,7 @@ mod file;
 
 pub use file::{
     ApproveSection, BasicAuthSection, ClusterSection, ConfigFile, LakeSection, PricesSection,
-    ReportSection, SloMatch, SloSection, SourceKind, SourceSection,
+    ReportSection, SloMatch, SloSection, SourceKind, SourceSection, TeamSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,6 +187,20 @@ impl Config {
             {
                 return Err(invalid(format!(
                     "[[source]] `{name}`: window_hours = {hours} must be 2, 4, 6, 8, 12 or 24, so that windows keep to the server's two-hour blocks and to UTC days"
+                )));
+            }
+        }
+        for word in &file.team.order {
+            let label = word
+                .strip_prefix("label:")
+                .or_else(|| word.strip_prefix("namespace-label:"));
+            let known = label.map_or_else(
+                || ["cost", "queue", "project", "namespace"].contains(&word.as_str()),
+                |label| !label.is_empty(),
+            );
+            if !known {
+                return Err(invalid(format!(
+                    "[team] order: `{word}` is none of `label:KEY`, `namespace-label:KEY`, `cost`, `queue`, `project`, `namespace`"
                 )));
             }
         }

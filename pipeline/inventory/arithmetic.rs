@@ -44,10 +44,7 @@ fn braced(inner: &str, lookup: &dyn Fn(&str) -> Option<String>, depth: usize) ->
 }
 
 fn named(name: &str, lookup: &dyn Fn(&str) -> Option<String>, depth: usize) -> Option<i64> {
-    let is_name = !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !is_name {
         return None;
     }
@@ -168,8 +165,17 @@ mod tests {
     #[test]
     fn what_is_unknown_or_hostile_has_no_value() {
         for text in [
-            "", "$", "$X", "$((X * 2))", "$((1 / 0))", "$LOOP", "$((9223372036854775807 + 1))",
-            "$((1 2))", "$(nvidia-smi | wc -l)", "four", "$((((((((((((((((((((1))))))))))))))))))))",
+            "",
+            "$",
+            "$X",
+            "$((X * 2))",
+            "$((1 / 0))",
+            "$LOOP",
+            "$((9223372036854775807 + 1))",
+            "$((1 2))",
+            "$(nvidia-smi | wc -l)",
+            "four",
+            "$((((((((((((((((((((1))))))))))))))))))))",
         ] {
             assert_eq!(value(text), None, "{text}");
         }

@@ -113,7 +113,12 @@ impl<'a> Context<'_, 'a> {
             .iter()
             .filter(|scaler| scaler.target == *top || family.members.contains(&scaler.target))
             .collect();
-        out.sort_by_key(|scaler| (scaler.key.kind != super::scalers::SCALED_OBJECT, &scaler.key));
+        out.sort_by_key(|scaler| {
+            (
+                scaler.key.kind != super::scalers::SCALED_OBJECT,
+                &scaler.key,
+            )
+        });
         out
     }
 
@@ -145,7 +150,8 @@ pub(super) fn all_lines(body: &Value) -> Vec<CommandLine> {
         }
         match value {
             Value::Object(fields) => {
-                if json::get(value, &["args"]).is_array() || json::get(value, &["command"]).is_array()
+                if json::get(value, &["args"]).is_array()
+                    || json::get(value, &["command"]).is_array()
                 {
                     out.push(CommandLine::of(value));
                 }

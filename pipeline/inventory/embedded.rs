@@ -34,7 +34,9 @@ impl Catalogue for Embedded {
     }
 
     fn active_params_b(&self, id: &str) -> Option<f64> {
-        catalogue::models().get(id).map(|model| model.active_params_b)
+        catalogue::models()
+            .get(id)
+            .map(|model| model.active_params_b)
     }
 
     fn quantised(&self, id: &str) -> bool {

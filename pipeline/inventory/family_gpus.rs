@@ -52,11 +52,7 @@ impl Context<'_, '_> {
             }
             // Before any pod, the first one to come tells more than nothing.
             let past = pod.created_ms <= ms;
-            let rank = (
-                past,
-                if past { pod.end_ms } else { -pod.created_ms },
-                value,
-            );
+            let rank = (past, if past { pod.end_ms } else { -pod.created_ms }, value);
             latest = Some(latest.map_or(rank, |best| best.max(rank)));
         }
         votes

@@ -243,10 +243,10 @@ impl Told<'_, '_> {
             return out;
         }
         for (metric, field, what) in BOUNDS {
-            let of =
-                self.context
-                    .metrics
-                    .of(metric, &scaler.key.namespace, &scaler.key.name);
+            let of = self
+                .context
+                .metrics
+                .of(metric, &scaler.key.namespace, &scaler.key.name);
             let runs = metrics::joined(of);
             let path: Vec<Step> = field
                 .split('.')

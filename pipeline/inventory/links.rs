@@ -28,7 +28,11 @@ const LABEL_LINKS: &[(&str, Option<&str>, &str)] = &[
         None,
         "inferenceservice.serving.kserve.io",
     ),
-    ("serving.knative.dev/service", None, "service.serving.knative.dev"),
+    (
+        "serving.knative.dev/service",
+        None,
+        "service.serving.knative.dev",
+    ),
     (
         "leaderworkerset.sigs.k8s.io/name",
         None,
@@ -40,14 +44,22 @@ const LABEL_LINKS: &[(&str, Option<&str>, &str)] = &[
         "disaggregatedset.disaggregatedset.x-k8s.io",
     ),
     ("kaito.sh/workspace", None, "workspace.kaito.sh"),
-    ("inferenceset.kaito.sh/created-by", None, "inferenceset.kaito.sh"),
+    (
+        "inferenceset.kaito.sh/created-by",
+        None,
+        "inferenceset.kaito.sh",
+    ),
     (
         "multiroleinference.kaito.sh/created-by",
         None,
         "multiroleinference.kaito.sh",
     ),
     ("ray.io/cluster", None, "raycluster.ray.io"),
-    ("kueue.x-k8s.io/queue-name", None, "localqueue.kueue.x-k8s.io"),
+    (
+        "kueue.x-k8s.io/queue-name",
+        None,
+        "localqueue.kueue.x-k8s.io",
+    ),
     ("kai.scheduler/queue", None, "queue.scheduling.run.ai"),
 ];
 
@@ -86,7 +98,11 @@ pub(super) fn chain_json(
     ms: i64,
 ) -> String {
     let mut out: Vec<Value> = Vec::new();
-    let pod = family.pods.iter().map(|index| &pods[*index]).find(|pod| pod.chain == family.chain);
+    let pod = family
+        .pods
+        .iter()
+        .map(|index| &pods[*index])
+        .find(|pod| pod.chain == family.chain);
     let mut here = pod.map(PodLife::key);
     if let Some(key) = &here {
         out.push(json!({"kind": key.kind, "name": key.name, "by": "start"}));
@@ -108,8 +124,10 @@ pub(super) fn chain_json(
             .unwrap_or(&top.namespace);
         let linked = Key::new(kind, namespace, name);
         if linked != *top && !family.members.contains(&linked) {
-            out.push(json!({"kind": kind, "name": name, "by": format!("label {label}"),
-                "known": store.nearest(&linked, ms).is_some()}));
+            out.push(
+                json!({"kind": kind, "name": name, "by": format!("label {label}"),
+                "known": store.nearest(&linked, ms).is_some()}),
+            );
         }
     }
     for (mark, kind) in MANAGERS {
@@ -117,13 +135,18 @@ pub(super) fn chain_json(
             out.push(json!({"kind": kind, "name": name, "by": mark}));
         }
     }
-    let group = family.pods.iter().find_map(|index| reservation_group(&pods[*index]));
+    let group = family
+        .pods
+        .iter()
+        .find_map(|index| reservation_group(&pods[*index]));
     if let Some(group) = group {
         for other in pods.iter().filter(|other| {
             is_reservation(other) && other.labels.get(RESERVATION_GROUP) == Some(group)
         }) {
-            out.push(json!({"kind": "pod", "name": other.name, "namespace": other.namespace,
-                "by": format!("label {RESERVATION_GROUP}")}));
+            out.push(
+                json!({"kind": "pod", "name": other.name, "namespace": other.namespace,
+                "by": format!("label {RESERVATION_GROUP}")}),
+            );
         }
     }
     out.truncate(64);
@@ -145,7 +168,12 @@ fn how(
         .filter(|pod| pod.key() == *below)
         .and_then(|pod| pod.body)
         .is_some_and(states);
-    if in_pod || store.versions(below).iter().any(|version| states(&version.body)) {
+    if in_pod
+        || store
+            .versions(below)
+            .iter()
+            .any(|version| states(&version.body))
+    {
         return "ownerReference";
     }
     let sampled = ["kube_pod_owner", "kube_replicaset_owner", "kube_job_owner"]
@@ -156,7 +184,11 @@ fn how(
                 .iter()
                 .any(|series| series.label("owner_name") == Some(&above.name))
         });
-    if sampled { "kube-state-metrics" } else { "name" }
+    if sampled {
+        "kube-state-metrics"
+    } else {
+        "name"
+    }
 }
 
 /// Every autoscaler whose target is any hop of a family, with its bounds.

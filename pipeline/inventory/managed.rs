@@ -136,9 +136,16 @@ mod tests {
 
     #[test]
     fn elements_of_lists_are_owned_by_name() {
-        let fields = json!({"f:spec": {"f:components": {"k:{\"name\":\"decode\"}": {"f:replicas": {}}}}});
-        assert!(owns(&fields, &path(&["spec", "components", "=decode", "replicas"])));
-        assert!(!owns(&fields, &path(&["spec", "components", "=prefill", "replicas"])));
+        let fields =
+            json!({"f:spec": {"f:components": {"k:{\"name\":\"decode\"}": {"f:replicas": {}}}}});
+        assert!(owns(
+            &fields,
+            &path(&["spec", "components", "=decode", "replicas"])
+        ));
+        assert!(!owns(
+            &fields,
+            &path(&["spec", "components", "=prefill", "replicas"])
+        ));
         assert!(!owns(&json!({}), &path(&["spec"])));
         assert!(!owns(&json!("x"), &path(&["spec"])));
     }

@@ -105,8 +105,11 @@ impl Network {
                 let name = parts.next().unwrap_or(host);
                 let namespace = parts.next().unwrap_or(&key.namespace);
                 // A single destination gets all, whatever its weight says.
-                let weight = json::int(route, &["weight"])
-                    .unwrap_or(if routes.len() == 1 { 100 } else { 0 });
+                let weight = json::int(route, &["weight"]).unwrap_or(if routes.len() == 1 {
+                    100
+                } else {
+                    0
+                });
                 self.put((SERVICE, namespace, name), key, version, weight);
             }
         }
@@ -135,7 +138,11 @@ impl Network {
         for kind in [SERVICE].iter().chain(POOLS) {
             for (key, versions) in store.in_namespace(kind, namespace) {
                 cuts.extend(versions.iter().flat_map(|one| [one.from_ms, one.to_ms]));
-                let short = if *kind == SERVICE { SERVICE } else { "inferencepool" };
+                let short = if *kind == SERVICE {
+                    SERVICE
+                } else {
+                    "inferencepool"
+                };
                 let at = (short, namespace.to_owned(), key.name.clone());
                 for backend in self.backends.get(&at).map_or(&[][..], Vec::as_slice) {
                     cuts.extend([backend.from_ms, backend.to_ms]);
@@ -176,7 +183,11 @@ impl Network {
                 }
                 reached += 1;
                 let mut through = Vec::new();
-                let short = if *kind == SERVICE { SERVICE } else { "inferencepool" };
+                let short = if *kind == SERVICE {
+                    SERVICE
+                } else {
+                    "inferencepool"
+                };
                 let at = (short, namespace.to_owned(), key.name.clone());
                 for backend in self.backends.get(&at).map_or(&[][..], Vec::as_slice) {
                     if backend.from_ms <= ms && ms < backend.to_ms {
@@ -203,11 +214,16 @@ impl Network {
                 }
             }
         }
-        for (key, _) in objects.iter().filter(|(key, _)| CALLERS.contains(&key.kind.as_str())) {
+        for (key, _) in objects
+            .iter()
+            .filter(|(key, _)| CALLERS.contains(&key.kind.as_str()))
+        {
             related.push(json!({"role": "same owner", "object": key.path()}));
         }
         let declared = objects.iter().find_map(|(_, body)| declared_percent(body));
-        let routed: i64 = weights.iter().fold(0, |sum, weight| sum.saturating_add(*weight));
+        let routed: i64 = weights
+            .iter()
+            .fold(0, |sum, weight| sum.saturating_add(*weight));
         let served = match declared {
             _ if !weights.is_empty() && routed == 0 => "zero weight",
             _ if !weights.is_empty() => "routed",
@@ -233,7 +249,11 @@ impl Network {
         let qualified = format!("{service}.{namespace}");
         let mut out = Vec::new();
         for (home, callers) in &self.callers {
-            let name = if home == namespace { service } else { &qualified };
+            let name = if home == namespace {
+                service
+            } else {
+                &qualified
+            };
             for (key, text) in callers {
                 if !own.contains(key) && names_host(text, name) && out.len() < MAX_LISTED {
                     out.push(json!({"role": "calls it", "object": key.path(),
@@ -257,9 +277,7 @@ fn selects(selector: &Value, labels: &dyn Fn(&str) -> Option<String>) -> bool {
 /// Ready endpoints behind a Service, if slices are known.
 fn ready(store: &ObjectStore, service: &Key, ms: i64) -> Option<i64> {
     let mut known = None;
-    for (_, versions) in
-        store.in_namespace("endpointslice.discovery.k8s.io", &service.namespace)
-    {
+    for (_, versions) in store.in_namespace("endpointslice.discovery.k8s.io", &service.namespace) {
         let Some(version) = versions.iter().find(|version| version.holds(ms)) else {
             continue;
         };
@@ -309,7 +327,11 @@ fn addresses(body: &Value) -> String {
         let values = json::items(container, &["env"])
             .iter()
             .filter_map(|var| json::text(var, &["value"]));
-        for text in words.chain(values).filter(|text| text.len() < 4096).take(256) {
+        for text in words
+            .chain(values)
+            .filter(|text| text.len() < 4096)
+            .take(256)
+        {
             out.push_str(text);
             out.push('\n');
         }

@@ -331,10 +331,7 @@ const RESERVATIONS: &[&str] = &[
     "node.coreweave.cloud/reserved",
 ];
 
-fn first_of(
-    labels: &Labels<'_>,
-    names: &[&'static str],
-) -> (Option<String>, Option<&'static str>) {
+fn first_of(labels: &Labels<'_>, names: &[&'static str]) -> (Option<String>, Option<&'static str>) {
     let found = names
         .iter()
         .find_map(|name| Some((labels.get(name)?.to_owned(), *name)));

@@ -14,8 +14,19 @@ use super::systems::{Facts, View};
 const KINDS: &[(&str, &[&str], &[&str], &str)] = &[
     (
         "tensor",
-        &["--tensor-parallel-size", "-tp", "--tp", "--tp-size", "--num-shard"],
-        &["NIM_TENSOR_PARALLEL_SIZE", "TENSOR_PARALLEL_SIZE", "NUM_SHARD", "OPTION_TENSOR_PARALLEL_DEGREE"],
+        &[
+            "--tensor-parallel-size",
+            "-tp",
+            "--tp",
+            "--tp-size",
+            "--num-shard",
+        ],
+        &[
+            "NIM_TENSOR_PARALLEL_SIZE",
+            "TENSOR_PARALLEL_SIZE",
+            "NUM_SHARD",
+            "OPTION_TENSOR_PARALLEL_DEGREE",
+        ],
         "tensor",
     ),
     (
@@ -87,7 +98,12 @@ pub(super) fn read(
     }
     for (kind, flags, variables, field) in KINDS {
         if let Some(size) = json::int(view.top_body, &["spec", "parallelism", field]) {
-            offer(kind, "spec.parallelism".to_owned(), size.to_string(), Some(size));
+            offer(
+                kind,
+                "spec.parallelism".to_owned(),
+                size.to_string(),
+                Some(size),
+            );
         }
         for line in lines {
             let lookup = |name: &str| {
@@ -95,22 +111,36 @@ pub(super) fn read(
                     .or_else(|| (name == "LWS_GROUP_SIZE").then(|| group.map(|g| g.to_string()))?)
             };
             if let Some((flag, raw)) = line.raw_flag(flags) {
-                offer(kind, format!("flag {flag}"), raw.clone(), arithmetic::evaluate(&raw, &lookup));
+                offer(
+                    kind,
+                    format!("flag {flag}"),
+                    raw.clone(),
+                    arithmetic::evaluate(&raw, &lookup),
+                );
             }
         }
         for line in lines {
             for name in *variables {
                 if let Some(raw) = line.env.get(*name) {
                     let lookup = |name: &str| line.variable(name);
-                    offer(kind, format!("env {name}"), raw.clone(), arithmetic::evaluate(raw, &lookup));
+                    offer(
+                        kind,
+                        format!("env {name}"),
+                        raw.clone(),
+                        arithmetic::evaluate(raw, &lookup),
+                    );
                 }
             }
         }
     }
-    let switch = lines.iter().any(|line| line.has_switch("--enable-expert-parallel"))
+    let switch = lines
+        .iter()
+        .any(|line| line.has_switch("--enable-expert-parallel"))
         || json::truth(view.top_body, &["spec", "parallelism", "expert"]);
     // Data-parallel attention runs inside the tensor-parallel group.
-    let inside = lines.iter().any(|line| line.has_switch("--enable-dp-attention"));
+    let inside = lines
+        .iter()
+        .any(|line| line.has_switch("--enable-dp-attention"));
     out.found.truncate(32);
     out.tensor = sizes.get("tensor").copied();
     out.pipeline = sizes.get("pipeline").copied();
@@ -122,7 +152,10 @@ pub(super) fn read(
         })
     });
     let stated = out.tensor.or(out.pipeline).or(out.data).is_some();
-    let product = out.tensor.unwrap_or(1).saturating_mul(out.pipeline.unwrap_or(1));
+    let product = out
+        .tensor
+        .unwrap_or(1)
+        .saturating_mul(out.pipeline.unwrap_or(1));
     let product = if inside {
         product
     } else {
@@ -178,12 +211,18 @@ mod tests {
             --data-parallel-size-local $DP_SIZE_LOCAL --enable-expert-parallel -tp $TP_SIZE";
         let env = json!([{"name": "TP_SIZE", "value": "1"}]);
         let found = read_args(script, env, &top, 16_000);
-        assert_eq!((found.data, found.tensor, found.expert), (Some(16), Some(1), Some(16)));
+        assert_eq!(
+            (found.data, found.tensor, found.expert),
+            (Some(16), Some(1), Some(16))
+        );
         assert_eq!((found.expected_gpus, found.check), (Some(16), "agrees"));
         let env = json!([{"name": "TP_SIZE", "value": "2"}]);
         assert_eq!(read_args(script, env, &top, 16_000).check, "disagrees");
         let nobody = read_args(script, json!([]), &top, 16_000);
         assert_eq!((nobody.check, nobody.expected_gpus), ("unresolved", None));
-        assert_eq!(read_args("vllm serve a/b", json!([]), &top, 1_000).check, "not stated");
+        assert_eq!(
+            read_args("vllm serve a/b", json!([]), &top, 1_000).check,
+            "not stated"
+        );
     }
 }

@@ -29,20 +29,21 @@ pub(super) fn of_workload(
     details: &[(TimeWindow, WorkloadDetailRow)],
 ) -> Vec<DataQualityRow> {
     let mut out: Vec<DataQualityRow> = Vec::new();
-    let mut put = |window: TimeWindow, key: [&str; 3], check: &str, message: String, stated: Value| {
-        let row = DataQualityRow {
-            scope: "workload".to_owned(),
-            namespace: key[0].to_owned(),
-            kind: key[1].to_owned(),
-            name: key[2].to_owned(),
-            check_id: check.to_owned(),
-            valid_from_ms: window.start_ms,
-            valid_to_ms: window.end_ms,
-            message,
-            stated_json: stated.to_string(),
+    let mut put =
+        |window: TimeWindow, key: [&str; 3], check: &str, message: String, stated: Value| {
+            let row = DataQualityRow {
+                scope: "workload".to_owned(),
+                namespace: key[0].to_owned(),
+                kind: key[1].to_owned(),
+                name: key[2].to_owned(),
+                check_id: check.to_owned(),
+                valid_from_ms: window.start_ms,
+                valid_to_ms: window.end_ms,
+                message,
+                stated_json: stated.to_string(),
+            };
+            join(&mut out, row);
         };
-        join(&mut out, row);
-    };
     for (window, row) in details {
         let key = [
             row.namespace.as_str(),
@@ -207,7 +208,9 @@ pub(super) fn of_revisions(
                     check_id: "revision-without-traffic".to_owned(),
                     valid_from_ms: window.start_ms,
                     valid_to_ms: window.end_ms,
-                    message: format!("holds GPUs for revision {revision}, to which no traffic goes"),
+                    message: format!(
+                        "holds GPUs for revision {revision}, to which no traffic goes"
+                    ),
                     stated_json: json!({"traffic": traffic}).to_string(),
                 });
             }

@@ -107,7 +107,9 @@ pub(super) fn served(
 ) -> String {
     let mut out: Vec<Value> = Vec::new();
     let mut put = |name: &str, kind: &str, base: Option<&str>, source: &str| {
-        let seen = out.iter().any(|one| one["name"] == name && one["kind"] == kind);
+        let seen = out
+            .iter()
+            .any(|one| one["name"] == name && one["kind"] == kind);
         if !name.is_empty() && name.len() <= 512 && !seen && out.len() < MAX_NAMES {
             out.push(json!({"name": name, "kind": kind, "base": base, "source": source}));
         }
@@ -136,9 +138,12 @@ pub(super) fn served(
             put(name, "adapter", None, "spec.model.lora.adapters");
         }
     }
-    for adapter in json::items(view.top_body, &["spec", "template", "inference", "adapters"])
-        .iter()
-        .chain(json::items(view.top_body, &["inference", "adapters"]))
+    for adapter in json::items(
+        view.top_body,
+        &["spec", "template", "inference", "adapters"],
+    )
+    .iter()
+    .chain(json::items(view.top_body, &["inference", "adapters"]))
     {
         if let Some(name) = json::text(adapter, &["source", "name"]) {
             put(name, "adapter", None, "inference.adapters");
@@ -167,8 +172,14 @@ mod tests {
             ("Qwen/Qwen3-32B@main", "Qwen/Qwen3-32B"),
             ("s3://bucket/models/llama-3-8b", "llama-3-8b"),
             ("/opt/ml/model", "model"),
-            ("nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.0", "meta/llama-3.1-8b-instruct"),
-            ("/root/.cache/hub/models--Qwen--Qwen3-8B/snapshots/abc", "Qwen/Qwen3-8B"),
+            (
+                "nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.0",
+                "meta/llama-3.1-8b-instruct",
+            ),
+            (
+                "/root/.cache/hub/models--Qwen--Qwen3-8B/snapshots/abc",
+                "Qwen/Qwen3-8B",
+            ),
             ("qwen-7b", "qwen-7b"),
         ] {
             assert_eq!(normalised(raw), name, "{raw}");

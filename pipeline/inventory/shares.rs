@@ -145,7 +145,10 @@ fn claimed(
     let named = json::items(body, &["spec", "resourceClaims"])
         .iter()
         .filter_map(|one| json::text(one, &["resourceClaimName"]));
-    let extended = json::text(body, &["status", "extendedResourceClaimStatus", "resourceClaimName"]);
+    let extended = json::text(
+        body,
+        &["status", "extendedResourceClaimStatus", "resourceClaimName"],
+    );
     let mut out = Vec::new();
     for name in made.chain(named).chain(extended).take(MAX_DEVICES) {
         let key = Key::new("resourceclaim.resource.k8s.io", &pod.namespace, name);
@@ -181,11 +184,17 @@ pub(super) fn resolve(
     pods: &mut [PodLife<'_>],
     uses: &mut Vec<Use>,
 ) {
-    let by_name: BTreeMap<&str, &NodeLife<'_>> =
-        nodes.iter().map(|node| (node.name.as_str(), node)).collect();
+    let by_name: BTreeMap<&str, &NodeLife<'_>> = nodes
+        .iter()
+        .map(|node| (node.name.as_str(), node))
+        .collect();
     let devices = slice_devices(store);
     for index in 0..pods.len() {
-        let Some(node) = pods[index].node.as_deref().and_then(|name| by_name.get(name)) else {
+        let Some(node) = pods[index]
+            .node
+            .as_deref()
+            .and_then(|name| by_name.get(name))
+        else {
             continue;
         };
         let card = card_mib(node);
@@ -292,7 +301,10 @@ fn claims(
             .and_then(|profile| devices::mig_share(profile, card));
         let milli = share.map(|share| share * 1000 / MIG_WHOLE);
         let before = uses.iter_mut().find(|before| {
-            before.how == "dra" && before.pod == index && before.node == node.name && before.slot == slot
+            before.how == "dra"
+                && before.pod == index
+                && before.node == node.name
+                && before.slot == slot
         });
         // Several parts of one card are one larger part.
         match (before, milli) {
@@ -324,7 +336,11 @@ fn reservations(
         .collect();
     for keeper in keepers {
         pods[keeper].requests.units.clear();
-        let Some(group) = pods[keeper].labels.get("runai-gpu-group").map(str::to_owned) else {
+        let Some(group) = pods[keeper]
+            .labels
+            .get("runai-gpu-group")
+            .map(str::to_owned)
+        else {
             continue;
         };
         let Some(placed) = pods[keeper].placed() else {
@@ -357,7 +373,8 @@ fn reservations(
         }
         for (index, pod) in pods.iter().enumerate() {
             let inside = pod.placed().and_then(|window| window.intersect(&placed));
-            let (Some(window), true) = (inside, links::reservation_group(pod) == Some(&group)) else {
+            let (Some(window), true) = (inside, links::reservation_group(pod) == Some(&group))
+            else {
                 continue;
             };
             if pod.node.as_deref() != Some(node.as_str()) {
@@ -380,9 +397,8 @@ fn reservations(
 }
 
 fn busy(uses: &[Use], node: &str, slot: i64, window: TimeWindow) -> bool {
-    uses.iter().any(|one| {
-        one.node == node && one.slot == slot && one.window.intersect(&window).is_some()
-    })
+    uses.iter()
+        .any(|one| one.node == node && one.slot == slot && one.window.intersect(&window).is_some())
 }
 
 /// Gives fractions that nothing maps a slot with room.
@@ -407,9 +423,7 @@ fn pack(nodes: &BTreeMap<&str, &NodeLife<'_>>, pods: &[PodLife<'_>], uses: &mut 
                 break;
             }
             let others = uses.iter().filter(|one| {
-                one.node == node.name
-                    && one.slot == slot
-                    && one.window.intersect(&placed).is_some()
+                one.node == node.name && one.slot == slot && one.window.intersect(&placed).is_some()
             });
             let taken: i64 = others.map(|one| one.milli.unwrap_or(1000)).sum();
             let mine = uses

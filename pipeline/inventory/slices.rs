@@ -276,7 +276,10 @@ fn divide(layouts: &Layouts, shared: &[Sharer], facts: &NodeFacts, ms: i64) -> V
     if facts.sharers > 1 {
         return equal("ts", "time-slice", facts.sharers);
     }
-    let mut users: Vec<&Sharer> = shared.iter().filter(|one| one.window.contains(ms)).collect();
+    let mut users: Vec<&Sharer> = shared
+        .iter()
+        .filter(|one| one.window.contains(ms))
+        .collect();
     users.sort_by_key(|one| one.pod);
     users.dedup_by_key(|one| one.pod);
     if let Some(parts) = declared(&users) {

@@ -170,8 +170,12 @@ fn what(path: &[Step]) -> Option<&'static str> {
         "idlereplicacount" => return Some("idle_replicas"),
         "suspend" | "paused" => return Some("paused"),
         "image" => return Some("image"),
-        "instancetype" | "gputype" | "requestgputype" | "resourceclaimtemplatename"
-        | "deviceclassname" | "runtimeclassname" => return Some("gpu_selection"),
+        "instancetype"
+        | "gputype"
+        | "requestgputype"
+        | "resourceclaimtemplatename"
+        | "deviceclassname"
+        | "runtimeclassname" => return Some("gpu_selection"),
         "requestgpu" | "gpu" | "gpus" => return Some("gpus"),
         "storageuri" | "modelurl" | "modeluri" | "modelname" | "modelid" => return Some("model"),
         "uri" | "name" if above == "model" || above == "preset" => return Some("model"),
@@ -213,10 +217,10 @@ mod tests {
             seen,
             [
                 "paused metadata.annotations.serving.kserve.io/stop = true",
-                "gpu_selection spec.components[decode].podTemplate.spec.nodeSelector.nvidia.com/gpu.product = H100",
                 "model spec.components[decode].podTemplate.spec.containers[main].args = Qwen/Qwen3-8B",
                 "image spec.components[decode].podTemplate.spec.containers[main].image = vllm:1",
                 "gpus spec.components[decode].podTemplate.spec.containers[main].resources.limits.nvidia.com/gpu = 2",
+                "gpu_selection spec.components[decode].podTemplate.spec.nodeSelector.nvidia.com/gpu.product = H100",
                 "replicas spec.components[decode].replicas = 2",
                 "max_replicas spec.scaling.maxReplicas = 4",
                 "min_replicas spec.scaling.minReplicas = 1",

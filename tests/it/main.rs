@@ -12,6 +12,7 @@ mod bad_input;
 mod economics;
 mod ingest;
 mod inventory;
+mod inventory_facts;
 mod kube_server;
 mod kubernetes;
 mod kubernetes_faults;
