@@ -38,6 +38,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof check\n  idleproof check sources\n  idleproof check detectors --advise"
     )]
     Check(CheckArgs),
+    /// Workloads by cost, and all that is known of one: owners, model, GPUs, scaler, routes, team
+    #[command(
+        after_help = "Examples:\n  idleproof inventory\n  idleproof inventory --cluster prod-a -o json\n  idleproof inventory --workload chat/llama-8b"
+    )]
+    Inventory(InventoryArgs),
     /// Replay a finding from its evidence, to the same bytes
     #[command(
         after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a"
@@ -186,6 +191,24 @@ pub(super) struct ExplainArgs {
     #[command(flatten)]
     pub config: ConfigArg,
     /// The publication to explain from; default: the newest
+    #[arg(long, value_name = "N")]
+    pub as_of: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InventoryArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Only this cluster
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// All that is known of one: `cluster/namespace/kind/name`, or an end of it that only one has
+    #[arg(long, value_name = "HANDLE")]
+    pub workload: Option<String>,
+    /// How the answer is printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// The publication to read; default: the newest
     #[arg(long, value_name = "N")]
     pub as_of: Option<u64>,
 }

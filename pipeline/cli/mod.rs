@@ -12,6 +12,8 @@ mod error;
 mod explain;
 mod inspect;
 mod lake;
+mod inventory;
+mod inventory_card;
 mod output;
 mod plan;
 mod progress;
@@ -96,6 +98,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Ingest(args) => sources::ingest_command(&args, now_ms()).await,
         Command::Snapshot(args) => snapshot::snapshot(&args, now_ms()).await,
         Command::Check(args) => check::check(&args).await,
+        Command::Inventory(args) => inventory::inventory(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
         Command::Verify(args) => verify::verify(&args),

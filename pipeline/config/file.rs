@@ -18,6 +18,8 @@ pub struct ConfigFile {
     #[serde(rename = "slo", default)]
     pub slos: Vec<SloSection>,
     #[serde(default)]
+    pub team: TeamSection,
+    #[serde(default)]
     pub report: ReportSection,
     #[serde(default)]
     pub approve: ApproveSection,
@@ -221,6 +223,16 @@ pub struct SloMatch {
     pub namespace: Option<String>,
     pub workload: Option<String>,
     pub model: Option<String>,
+}
+
+/// Who answers for a workload.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeamSection {
+    /// Where a team's name may stand, the first that has one wins: `label:KEY`,
+    /// `namespace-label:KEY`, `cost`, `queue`, `project`, `namespace`. Empty is the usual order.
+    #[serde(default)]
+    pub order: Vec<String>,
 }
 
 /// Where the report goes.

@@ -9,6 +9,7 @@ mod selection;
 pub use file::{
     ApproveSection, BasicAuthSection, ClusterSection, ConfigFile, LakeSection, LogicalSource,
     PricesSection, ReportSection, SloMatch, SloSection, SourceKind, SourceMode, SourceSection,
+    TeamSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,6 +206,20 @@ impl Config {
             {
                 return Err(invalid(format!(
                     "[[source]] `{name}`: window_hours = {hours} must be 2, 4, 6, 8, 12 or 24, so that windows keep to the server's two-hour blocks and to UTC days"
+                )));
+            }
+        }
+        for word in &file.team.order {
+            let label = word
+                .strip_prefix("label:")
+                .or_else(|| word.strip_prefix("namespace-label:"));
+            let known = label.map_or_else(
+                || ["cost", "queue", "project", "namespace"].contains(&word.as_str()),
+                |label| !label.is_empty(),
+            );
+            if !known {
+                return Err(invalid(format!(
+                    "[team] order: `{word}` is none of `label:KEY`, `namespace-label:KEY`, `cost`, `queue`, `project`, `namespace`"
                 )));
             }
         }

@@ -49,6 +49,10 @@ pub(super) struct Version {
 }
 
 impl Version {
+    pub(super) fn holds(&self, ms: i64) -> bool {
+        self.from_ms <= ms && ms < self.to_ms
+    }
+
     pub(super) fn created_ms(&self) -> Option<i64> {
         json::time_ms(&self.body, &["metadata", "creationTimestamp"])
     }
@@ -139,6 +143,18 @@ impl ObjectStore {
         self.lives
             .range(start..)
             .take_while(move |(key, _)| key.kind == kind)
+            .map(|(key, versions)| (key, versions.as_slice()))
+    }
+
+    /// The objects of a kind in one namespace, in order of name.
+    pub(super) fn in_namespace<'a>(
+        &'a self,
+        kind: &'a str,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a Key, &'a [Version])> {
+        self.lives
+            .range(Key::new(kind, namespace, "")..)
+            .take_while(move |(key, _)| key.kind == kind && key.namespace == namespace)
             .map(|(key, versions)| (key, versions.as_slice()))
     }
 

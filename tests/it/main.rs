@@ -17,6 +17,7 @@ mod economics;
 mod faulty_store;
 mod ingest;
 mod inventory;
+mod inventory_facts;
 mod kube_server;
 mod kubernetes;
 mod kubernetes_faults;
