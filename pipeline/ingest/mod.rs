@@ -205,7 +205,7 @@ impl Source {
 
     /// Lists a running cluster as an ingest would and counts; `None` for other sources.
     pub async fn kinds(&self) -> Result<Option<KindCounts>, IngestError> {
-        match &self.reader {
+        match &*self.reader {
             Reader::Live(api) => Ok(Some(Snapshot::take(api).await?.counts())),
             _ => Ok(None),
         }

@@ -11,8 +11,8 @@
 mod backends;
 mod bad_input;
 mod check;
-mod crash;
 mod contract;
+mod crash;
 mod economics;
 mod faulty_store;
 mod ingest;
