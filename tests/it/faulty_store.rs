@@ -4,8 +4,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use datafusion::object_store::memory::InMemory;
 use datafusion::object_store::path::Path;
@@ -30,23 +30,33 @@ pub(crate) enum Fault {
     Conflict,
     /// The process dies: it and all that follow fail.
     Kill,
-    /// The process dies just after it.
-    KillAfter,
 }
 
-pub(crate) const FAULTS: [Fault; 5] = [
-    Fault::Before,
-    Fault::LostAnswer,
-    Fault::Conflict,
-    Fault::Kill,
-    Fault::KillAfter,
-];
+impl Fault {
+    /// What can happen to an operation. One that only reads leaves nothing behind: its answer lost
+    /// is a failure, and a process that dies at it might have died at the write before.
+    pub(crate) fn of(operation: Operation) -> &'static [Self] {
+        match operation {
+            Operation::Read => &[Self::Before],
+            Operation::Write => &[Self::Before, Self::LostAnswer, Self::Kill],
+            Operation::Contended => &[Self::Before, Self::LostAnswer, Self::Conflict, Self::Kill],
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Read,
+    Write,
+    /// A put that a rival can be faster with.
+    Contended,
+}
 
 #[derive(Debug)]
 pub(crate) struct FaultyStore {
     inner: Arc<InMemory>,
-    at: Option<(u64, Fault)>,
-    operations: AtomicU64,
+    at: Option<(usize, Fault)>,
+    operations: Mutex<Vec<Operation>>,
     dead: AtomicBool,
     injected: AtomicBool,
 }
@@ -73,18 +83,18 @@ enum Step {
 }
 
 impl FaultyStore {
-    pub(crate) fn new(inner: Arc<InMemory>, at: Option<(u64, Fault)>) -> Self {
+    pub(crate) fn new(inner: Arc<InMemory>, at: Option<(usize, Fault)>) -> Self {
         Self {
             inner,
             at,
-            operations: AtomicU64::new(0),
+            operations: Mutex::default(),
             dead: AtomicBool::new(false),
             injected: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn operations(&self) -> u64 {
-        self.operations.load(Ordering::SeqCst)
+    pub(crate) fn operations(&self) -> Vec<Operation> {
+        self.operations.lock().unwrap().clone()
     }
 
     /// Whether the chosen operation came, and the fault applied to it.
@@ -92,18 +102,19 @@ impl FaultyStore {
         self.injected.load(Ordering::SeqCst)
     }
 
-    fn step(&self, can_conflict: bool) -> Result<Step> {
-        let number = self.operations.fetch_add(1, Ordering::SeqCst);
+    fn step(&self, operation: Operation) -> Result<Step> {
+        let number = {
+            let mut operations = self.operations.lock().unwrap();
+            operations.push(operation);
+            operations.len() - 1
+        };
         if self.dead.load(Ordering::SeqCst) {
             return Err(broken());
         }
         let fault = match self.at {
-            Some((at, fault)) if at == number => fault,
+            Some((at, fault)) if at == number && Fault::of(operation).contains(&fault) => fault,
             _ => return Ok(Step::Do),
         };
-        if fault == Fault::Conflict && !can_conflict {
-            return Ok(Step::Do);
-        }
         self.injected.store(true, Ordering::SeqCst);
         match fault {
             Fault::Before => Err(broken()),
@@ -112,10 +123,6 @@ impl FaultyStore {
             Fault::Kill => {
                 self.dead.store(true, Ordering::SeqCst);
                 Err(broken())
-            }
-            Fault::KillAfter => {
-                self.dead.store(true, Ordering::SeqCst);
-                Ok(Step::DoAndFail)
             }
         }
     }
@@ -176,7 +183,12 @@ impl ObjectStore for FaultyStore {
         Box::pin(async move {
             let rival = Self::rival(location, &payload);
             let creates = opts.mode == PutMode::Create;
-            let step = self.step(creates && rival.is_some())?;
+            let contended = creates && rival.is_some();
+            let step = self.step(if contended {
+                Operation::Contended
+            } else {
+                Operation::Write
+            })?;
             if let (Step::Race, Some(rival)) = (&step, rival) {
                 self.inner.put(location, rival).await?;
             }
@@ -196,7 +208,7 @@ impl ObjectStore for FaultyStore {
         Self: 'c,
     {
         Box::pin(async move {
-            let step = self.step(false)?;
+            let step = self.step(Operation::Write)?;
             finish(&step, self.inner.put_multipart_opts(location, opts).await)
         })
     }
@@ -212,7 +224,7 @@ impl ObjectStore for FaultyStore {
         Self: 'c,
     {
         Box::pin(async move {
-            let step = self.step(false)?;
+            let step = self.step(Operation::Read)?;
             finish(&step, self.inner.get_opts(location, options).await)
         })
     }
@@ -221,7 +233,7 @@ impl ObjectStore for FaultyStore {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        match self.step(false) {
+        match self.step(Operation::Write) {
             Ok(Step::DoAndFail) => self
                 .inner
                 .delete_stream(locations)
@@ -233,7 +245,7 @@ impl ObjectStore for FaultyStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        listed(self.step(false), self.inner.list(prefix))
+        listed(self.step(Operation::Read), self.inner.list(prefix))
     }
 
     fn list_with_offset(
@@ -242,7 +254,7 @@ impl ObjectStore for FaultyStore {
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         listed(
-            self.step(false),
+            self.step(Operation::Read),
             self.inner.list_with_offset(prefix, offset),
         )
     }
@@ -254,7 +266,7 @@ impl ObjectStore for FaultyStore {
         Self: 'c,
     {
         Box::pin(async move {
-            let step = self.step(false)?;
+            let step = self.step(Operation::Read)?;
             finish(&step, self.inner.list_with_delimiter(prefix).await)
         })
     }
@@ -272,7 +284,7 @@ impl ObjectStore for FaultyStore {
         Self: 'c,
     {
         Box::pin(async move {
-            let step = self.step(false)?;
+            let step = self.step(Operation::Write)?;
             finish(&step, self.inner.copy_opts(from, to, options).await)
         })
     }
