@@ -182,7 +182,7 @@ fn find<'r>(
     rows: &'r [Map<String, Value>],
     handle: &str,
 ) -> Result<&'r Map<String, Value>, CliError> {
-    let named = || rows.iter().filter(|row| row["workload_name"] != "");
+    let named = || rows.iter().filter(|row| row["workload_kind"] != "");
     // `namespace/name` leaves the kind out, which few people know by heart.
     let fits = |row: &Map<String, Value>| {
         let whole = path(row);

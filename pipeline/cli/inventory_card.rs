@@ -69,14 +69,16 @@ fn list(value: &Value) -> &[Value] {
 /// This is the place at which adapters' remedies are asked for: it has the object bodies.
 fn remedies(known: &Known, bodies: &[Map<String, Value>]) -> Vec<Value> {
     let object = text(&known.details, "remedy_object");
-    let body = bodies.iter().find(|one| {
-        let body = parsed(one, "object_json");
-        let kind = kind_of(&text(one, "api_version"), &text(one, "kind"));
-        let meta = &body["metadata"];
-        let (namespace, name) = (meta["namespace"].as_str(), meta["name"].as_str());
-        object == format!("{kind}/{}/{}", namespace.unwrap_or(""), name.unwrap_or(""))
-    });
-    let content = body.map(|one| parsed(one, "object_json"));
+    let body_of = |path: &str| {
+        bodies.iter().find_map(|one| {
+            let body = parsed(one, "object_json");
+            let kind = kind_of(&text(one, "api_version"), &text(one, "kind"));
+            let meta = &body["metadata"];
+            let (namespace, name) = (meta["namespace"].as_str(), meta["name"].as_str());
+            let is = format!("{kind}/{}/{}", namespace.unwrap_or(""), name.unwrap_or("")) == path;
+            is.then(|| (body, one.get("resource_version").cloned()))
+        })
+    };
     let fields = [
         ("replicas or their bounds", "remedy_replicas_field"),
         ("GPU product", "remedy_tier_field"),
@@ -95,19 +97,18 @@ fn remedies(known: &Known, bodies: &[Map<String, Value>]) -> Vec<Value> {
             if field.is_empty() {
                 return None;
             }
-            let tier = *column == "remedy_tier_field";
-            let at = if tier { &root } else { &object };
-            let now = content
-                .as_ref()
-                .filter(|_| *at == object)
-                .map_or(Value::Null, |body| at_path(body, &field).clone());
+            let at = if *column == "remedy_tier_field" {
+                &root
+            } else {
+                &object
+            };
+            let found = body_of(at);
             Some(json!({
                 "changes": what,
                 "object": at,
                 "field": field,
-                "current": now,
-                "resource_version": body.filter(|_| *at == object)
-                    .and_then(|one| one.get("resource_version")),
+                "current": found.as_ref().map(|(body, _)| at_path(body, &field)),
+                "resource_version": found.as_ref().and_then(|(_, version)| version.clone()),
             }))
         })
         .collect()

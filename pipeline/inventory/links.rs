@@ -98,16 +98,19 @@ pub(super) fn chain_json(
     ms: i64,
 ) -> String {
     let mut out: Vec<Value> = Vec::new();
-    let pod = family
-        .pods
-        .iter()
-        .map(|index| &pods[*index])
-        .find(|pod| pod.chain == family.chain);
+    // The pod that holds GPUs tells the chain that matters, not the frontend beside it.
+    let newest = |gpus: bool| {
+        let all = family.pods.iter().map(|index| &pods[*index]);
+        all.filter(|pod| !gpus || pod.requests.gpus() > 0)
+            .max_by_key(|pod| (pod.created_ms, &pod.name))
+    };
+    let pod = newest(true).or_else(|| newest(false));
+    let chain = pod.map_or(&family.chain, |pod| &pod.chain);
     let mut here = pod.map(PodLife::key);
     if let Some(key) = &here {
         out.push(json!({"kind": key.kind, "name": key.name, "by": "start"}));
     }
-    for hop in &family.chain {
+    for hop in chain {
         let by = match &here {
             None => "start",
             Some(below) => how(store, metrics, pod, below, hop),

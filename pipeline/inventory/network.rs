@@ -19,6 +19,8 @@ const VIRTUAL_SERVICE: &str = "virtualservice.networking.istio.io";
 const CALLERS: &[&str] = &["deployment.apps", "statefulset.apps"];
 /// More routes or callers of one workload are not listed.
 const MAX_LISTED: usize = 32;
+/// Hosts that one object names beyond this number are not kept.
+const MAX_HOSTS: usize = 256;
 
 /// A backend that a route names, and its weight.
 #[derive(Debug, Clone)]
@@ -34,8 +36,10 @@ struct Backend {
 pub(super) struct Network {
     /// By kind (`service` or `inferencepool`), namespace and name.
     backends: BTreeMap<(&'static str, String, String), Vec<Backend>>,
-    /// Values of containers that may hold a Service's address, by the object that has them.
-    callers: BTreeMap<String, Vec<(Key, String)>>,
+    /// Workloads whose containers name a host, by the Service's namespace and name that it may be.
+    callers: BTreeMap<(String, String), BTreeSet<Key>>,
+    /// Services and pools by kind, namespace and one label that they select: name, then value.
+    selectors: BTreeMap<(&'static str, String), BTreeMap<String, BTreeMap<String, BTreeSet<Key>>>>,
     listed: bool,
 }
 
@@ -66,11 +70,28 @@ impl Network {
         }
         for kind in CALLERS {
             for (key, versions) in store.of_kind(kind) {
-                if let Some(text) = versions.last().map(|version| addresses(&version.body)) {
-                    out.callers
-                        .entry(key.namespace.clone())
-                        .or_default()
-                        .push((key.clone(), text));
+                if let Some(version) = versions.last() {
+                    out.caller(key, &version.body);
+                }
+            }
+        }
+        for kind in std::iter::once(&SERVICE).chain(POOLS) {
+            for (key, versions) in store.of_kind(kind) {
+                for version in versions {
+                    // Any one label of a selector finds it; whether all fit is asked later.
+                    let first = selector(kind, &version.body)
+                        .as_object()
+                        .and_then(|wanted| wanted.iter().next());
+                    if let Some((name, Value::String(value))) = first {
+                        out.selectors
+                            .entry((*kind, key.namespace.clone()))
+                            .or_default()
+                            .entry(name.clone())
+                            .or_default()
+                            .entry(value.clone())
+                            .or_default()
+                            .insert(key.clone());
+                    }
                 }
             }
         }
@@ -133,17 +154,47 @@ impl Network {
             });
     }
 
-    /// When anything that may reach a namespace's pods changed.
-    pub(super) fn cuts(&self, store: &ObjectStore, namespace: &str, cuts: &mut BTreeSet<i64>) {
-        for kind in [SERVICE].iter().chain(POOLS) {
-            for (key, versions) in store.in_namespace(kind, namespace) {
+    fn caller(&mut self, key: &Key, body: &Value) {
+        for host in hosts(body) {
+            let mut parts = host.split('.');
+            let name = parts.next().unwrap_or("").to_owned();
+            let namespace = parts.next().unwrap_or(&key.namespace).to_owned();
+            self.callers
+                .entry((namespace, name))
+                .or_default()
+                .insert(key.clone());
+        }
+    }
+
+    /// Services or pools that may select pods with these labels.
+    fn candidates<'n>(
+        &'n self,
+        kind: &'static str,
+        namespace: &str,
+        labels: &dyn Fn(&str) -> Option<String>,
+    ) -> BTreeSet<&'n Key> {
+        let by_name = self.selectors.get(&(kind, namespace.to_owned()));
+        by_name
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, values)| values.get(&labels(name)?))
+            .flatten()
+            .collect()
+    }
+
+    /// When anything that may reach pods with these labels changed.
+    pub(super) fn cuts(
+        &self,
+        store: &ObjectStore,
+        namespace: &str,
+        labels: &dyn Fn(&str) -> Option<String>,
+        cuts: &mut BTreeSet<i64>,
+    ) {
+        for kind in std::iter::once(&SERVICE).chain(POOLS) {
+            for key in self.candidates(kind, namespace, labels) {
+                let versions = store.versions(key);
                 cuts.extend(versions.iter().flat_map(|one| [one.from_ms, one.to_ms]));
-                let short = if *kind == SERVICE {
-                    SERVICE
-                } else {
-                    "inferencepool"
-                };
-                let at = (short, namespace.to_owned(), key.name.clone());
+                let at = (short(kind), namespace.to_owned(), key.name.clone());
                 for backend in self.backends.get(&at).map_or(&[][..], Vec::as_slice) {
                     cuts.extend([backend.from_ms, backend.to_ms]);
                 }
@@ -165,30 +216,19 @@ impl Network {
         let mut weights: Vec<i64> = Vec::new();
         let own: BTreeSet<&Key> = objects.iter().map(|(key, _)| *key).collect();
         let mut reached = 0;
-        for kind in [SERVICE].iter().chain(POOLS) {
-            for (key, versions) in store.in_namespace(kind, namespace) {
+        for kind in std::iter::once(&SERVICE).chain(POOLS) {
+            for key in self.candidates(kind, namespace, labels) {
+                let versions = store.versions(key);
                 let Some(version) = versions.iter().find(|version| version.holds(ms)) else {
                     continue;
                 };
                 let body = &version.body;
-                let selector = match *kind {
-                    SERVICE => json::get(body, &["spec", "selector"]),
-                    _ => match json::get(body, &["spec", "selector", "matchLabels"]) {
-                        Value::Null => json::get(body, &["spec", "selector"]),
-                        labels => labels,
-                    },
-                };
-                if !selects(selector, labels) {
+                if !selects(selector(kind, body), labels) {
                     continue;
                 }
                 reached += 1;
                 let mut through = Vec::new();
-                let short = if *kind == SERVICE {
-                    SERVICE
-                } else {
-                    "inferencepool"
-                };
-                let at = (short, namespace.to_owned(), key.name.clone());
+                let at = (short(kind), namespace.to_owned(), key.name.clone());
                 for backend in self.backends.get(&at).map_or(&[][..], Vec::as_slice) {
                     if backend.from_ms <= ms && ms < backend.to_ms {
                         weights.push(backend.weight);
@@ -218,7 +258,9 @@ impl Network {
             .iter()
             .filter(|(key, _)| CALLERS.contains(&key.kind.as_str()))
         {
-            related.push(json!({"role": "same owner", "object": key.path()}));
+            if objects.first().is_none_or(|(top, _)| top != key) {
+                related.push(json!({"role": "same owner", "object": key.path()}));
+            }
         }
         let declared = objects.iter().find_map(|(_, body)| declared_percent(body));
         let routed: i64 = weights
@@ -246,22 +288,32 @@ impl Network {
 
     /// Workloads whose containers name a Service's address.
     fn callers_of(&self, namespace: &str, service: &str, own: &BTreeSet<&Key>) -> Vec<Value> {
-        let qualified = format!("{service}.{namespace}");
-        let mut out = Vec::new();
-        for (home, callers) in &self.callers {
-            let name = if home == namespace {
-                service
-            } else {
-                &qualified
-            };
-            for (key, text) in callers {
-                if !own.contains(key) && names_host(text, name) && out.len() < MAX_LISTED {
-                    out.push(json!({"role": "calls it", "object": key.path(),
-                        "by": format!("service/{namespace}/{service}")}));
-                }
-            }
-        }
-        out
+        let at = (namespace.to_owned(), service.to_owned());
+        let callers = self.callers.get(&at).into_iter().flatten();
+        callers
+            .filter(|key| !own.contains(key))
+            .take(MAX_LISTED)
+            .map(|key| {
+                json!({"role": "calls it", "object": key.path(),
+                    "by": format!("service/{namespace}/{service}")})
+            })
+            .collect()
+    }
+}
+
+fn short(kind: &str) -> &'static str {
+    if kind == SERVICE {
+        SERVICE
+    } else {
+        "inferencepool"
+    }
+}
+
+fn selector<'v>(kind: &str, body: &'v Value) -> &'v Value {
+    let whole = json::get(body, &["spec", "selector"]);
+    match json::get(whole, &["matchLabels"]) {
+        labels if kind != SERVICE && labels.is_object() => labels,
+        _ => whole,
     }
 }
 
@@ -313,9 +365,9 @@ fn declared_percent(body: &Value) -> Option<i64> {
         .filter(|percent| (0..=100).contains(percent))
 }
 
-/// All that containers of an object are told, in one text.
-fn addresses(body: &Value) -> String {
-    let mut out = String::new();
+/// Hosts that containers of an object are told.
+fn hosts(body: &Value) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
     for container in json::items(body, &["spec", "template", "spec", "containers"])
         .iter()
         .take(16)
@@ -332,22 +384,32 @@ fn addresses(body: &Value) -> String {
             .filter(|text| text.len() < 4096)
             .take(256)
         {
-            out.push_str(text);
-            out.push('\n');
+            hosts_in(text, &mut out);
         }
     }
     out
 }
 
-/// Whether a text holds a host's name as an address: after `//`, `=` or a space, before `:`, `/` or `.`.
-fn names_host(text: &str, host: &str) -> bool {
-    text.match_indices(host).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let after = text[at + host.len()..].chars().next();
-        matches!(before, Some('/' | '@' | ',' | '='))
-            && matches!(after, Some(':' | '/' | '.') | None)
-            && (before == Some('/') || after != Some('/'))
-    })
+/// Names that stand where an address has its host: after `//`, or at the beginning, after `=`, `@` or
+/// `,` and before a port.
+fn hosts_in(text: &str, out: &mut BTreeSet<String>) {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let mut at = 0;
+    while let Some(start) = text[at..].find(part).map(|found| at + found) {
+        let end = text[start..]
+            .find(|c: char| !part(c))
+            .map_or(text.len(), |found| start + found);
+        let before = &text[..start];
+        let after = text[end..].chars().next();
+        let address = before.ends_with("//");
+        let listed = before.is_empty() || before.ends_with(['=', '@', ',']);
+        let fits =
+            (address && matches!(after, None | Some(':' | '/'))) || (listed && after == Some(':'));
+        if fits && out.len() < MAX_HOSTS {
+            out.insert(text[start..end].to_owned());
+        }
+        at = end;
+    }
 }
 
 #[cfg(test)]
@@ -356,11 +418,16 @@ mod tests {
 
     #[test]
     fn a_host_is_an_address_and_no_part_of_a_word() {
-        assert!(names_host("--backend=http://llama:8000/v1", "llama"));
-        assert!(names_host("http://llama.chat.svc", "llama.chat"));
-        assert!(names_host("BACKENDS=llama:8000", "llama"));
-        assert!(!names_host("--model=meta/llama/x", "llama2"));
-        assert!(!names_host("http://my-llama:8000", "llama"));
-        assert!(!names_host("meta-llama/Llama-3", "llama"));
+        let found = |text: &str| {
+            let mut out = BTreeSet::new();
+            hosts_in(text, &mut out);
+            out.into_iter().collect::<Vec<String>>().join(" ")
+        };
+        assert_eq!(found("--backend=http://llama:8000/v1"), "llama");
+        assert_eq!(found("http://llama.chat.svc"), "llama.chat.svc");
+        assert_eq!(found("BACKENDS=llama:8000,qwen:8000"), "llama qwen");
+        assert_eq!(found("--model=meta/llama/x"), "");
+        assert_eq!(found("meta-llama/Llama-3"), "");
+        assert_eq!(found("é//ü"), "");
     }
 }

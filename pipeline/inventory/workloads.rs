@@ -91,7 +91,12 @@ impl<'a> Context<'_, 'a> {
             seen_gpu_milli: self.seen_gpu_milli(family),
         };
         let mut cuts = self.cuts(&known);
-        self.network.cuts(self.store, &top.namespace, &mut cuts);
+        let face = self
+            .face(family, life.end_ms)
+            .map(|index| &self.pods[index]);
+        let labels = |name: &str| self.last_label(&known, face, name);
+        self.network
+            .cuts(self.store, &top.namespace, &labels, &mut cuts);
         let both = timeline::constant(life, &cuts, |ms| self.facts(&known, ms));
         let (parts, details): (Vec<_>, Vec<_>) = both
             .into_iter()
@@ -141,6 +146,25 @@ impl<'a> Context<'_, 'a> {
             events,
             portrait,
         })
+    }
+
+    /// A label of the newest pod, else of the last template that the family's objects have.
+    fn last_label(
+        &self,
+        known: &Known<'_, 'a>,
+        face: Option<&PodLife<'a>>,
+        name: &str,
+    ) -> Option<String> {
+        let of_pod = face.and_then(|pod| pod.labels.get(name));
+        let of_template = || {
+            let mut objects = known.family.members.iter().chain([known.top]);
+            objects.find_map(|key| {
+                let body = &self.store.versions(key).last()?.body;
+                json::text(body, &["spec", "template", "metadata", "labels", name])
+                    .or_else(|| json::text(body, &["metadata", "labels", name]))
+            })
+        };
+        of_pod.or_else(of_template).map(str::to_owned)
     }
 
     fn life(&self, top: &Key, family: &Family, sizes: &[ValueRun]) -> Option<TimeWindow> {

@@ -63,7 +63,7 @@ whole AS (
     n.cluster,
     n.namespace,
     n.workload_kind,
-    n.workload_name,
+    CASE WHEN n.workload_name = '' THEN '(unallocated)' ELSE n.workload_name END AS workload_name,
     w.workload_class,
     w.serving_system,
     COALESCE(w.model, d.model_name) AS model,
