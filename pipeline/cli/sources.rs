@@ -11,8 +11,9 @@ use crate::config::{Config, SourceKind, SourceSection};
 use crate::exit::Exit;
 use crate::ingest::plan::DEFAULT_LOOK_BACK_MS;
 use crate::ingest::prometheus::{BasicAuth, RemoteOptions};
+use crate::ingest::tsdb::Choice;
 use crate::ingest::{
-    self, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
+    self, BlockLocation, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
 };
 use crate::lake::{Lake, LakeError, source_lease};
 use crate::model::TimeWindow;
@@ -141,6 +142,15 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
                 )));
             }
         }
+    } else if section.kind == SourceKind::Tsdb {
+        SourceLocation::Blocks(Box::new(BlockLocation {
+            url: config.place(&place),
+            options: config.store_options(&section.options).into(),
+            choice: Choice {
+                tenants: section.tenants.clone(),
+                external_labels: section.external_labels.clone(),
+            },
+        }))
     } else {
         SourceLocation::Folder(config.resolve(&place))
     };

@@ -9,6 +9,8 @@
 )]
 
 mod bad_input;
+mod bucket_blocks;
+mod bucket_peers;
 mod economics;
 mod ingest;
 mod inventory;
