@@ -102,6 +102,8 @@ fn labelled(content: &Content, external: &[(&str, &str)]) -> Content {
 
 const ID_A: &str = "01M8547AAAAAAAAAAAAAAAAAA1";
 const ID_B: &str = "01M8547AAAAAAAAAAAAAAAAAA2";
+const ID_C: &str = "01M8547AAAAAAAAAAAAAAAAAA3";
+const ID_D: &str = "01M8547AAAAAAAAAAAAAAAAAA4";
 
 #[tokio::test]
 async fn every_encoding_reads_the_same_from_a_bucket() {
@@ -286,7 +288,7 @@ async fn a_compacted_block_stands_for_its_sources_and_shards_only_together() {
         meta["minTime"] = json!(meta["maxTime"].as_i64().unwrap() - 1);
     });
     assert_eq!(census().await.superseded, 0);
-    // Two that claim to be each other's parents are both read.
+    // Of two that claim to be each other's parents the later one is read.
     for (one, other) in [(ID_A, ID_B), (ID_B, ID_A)] {
         edit(root, one, |meta| {
             meta["minTime"] = json!(0);
@@ -394,35 +396,58 @@ async fn a_block_that_vanishes_is_read_from_its_successor_or_fails_the_window() 
     copy(&fixture("xor"), root);
     let first = blocks(root).remove(0);
     let want = truth(&fixture("xor"));
-    let compact = |from: &str, to: &str, level: u32| {
+    let compact = |from: &str, to: &str| {
         clone_block(root, from, to, |meta| {
             meta["compaction"] =
-                json!({"level": level, "sources": [first, "01M8547AAAAAAAAAAAAAAAAAA0"]});
+                json!({"level": 2, "sources": [first, "01M8547AAAAAAAAAAAAAAAAAA0"]});
         });
         std::fs::remove_dir_all(root.join(from)).unwrap();
     };
     let source = open(root, Choice::default()).await.unwrap();
-    compact(&first, ID_A, 2);
+    compact(&first, ID_A);
     assert_eq!(read(&source, &[], ALL).await.unwrap(), want);
-    let source = open(root, Choice::default()).await.unwrap();
-    let mut all = Vec::new();
-    let mut sink = |series: SeriesSamples| {
-        if all.is_empty() {
-            compact(ID_A, ID_B, 3);
-        }
-        all.push(series);
-        Ok(())
+
+    // In the middle: the second group's block goes when the first series of the first group came.
+    clone_block(root, ID_A, ID_C, |meta| {
+        meta["thanos"] = json!({"labels": {"cluster": "us"}});
+        meta["compaction"] = json!({"level": 1, "sources": [ID_C]});
+    });
+    let every = Choice {
+        external_labels: Some(BTreeMap::new()),
+        ..Choice::default()
     };
-    source.read(&[], ALL, &mut sink).await.unwrap();
-    assert_eq!(content(all), want);
+    let source = open(root, every).await.unwrap();
+    let (folder, reader) = (root.to_owned(), source.clone());
+    let got = tokio::task::spawn_blocking(move || {
+        let mut all = Vec::new();
+        let mut sink = |series: SeriesSamples| {
+            if all.is_empty() {
+                clone_block(&folder, ID_C, ID_D, |meta| {
+                    meta["compaction"] = json!({"level": 2, "sources": [ID_B, ID_C]});
+                });
+                std::fs::remove_dir_all(folder.join(ID_C)).unwrap();
+            }
+            all.push(series);
+            Ok(())
+        };
+        reader.read_blocking(&[], ALL, &mut sink).unwrap();
+        content(all)
+    });
+    let both: Content = labelled(&want, &[("cluster", "us")])
+        .into_iter()
+        .chain(want.clone())
+        .collect();
+    assert_eq!(got.await.unwrap(), both);
+    assert!(root.join(ID_D).exists());
+    std::fs::remove_dir_all(root.join(ID_D)).unwrap();
 
     // Gone for good: some series would come from less than others.
     let source = open(root, Choice::default()).await.unwrap();
     copy(&fixture("xor2"), root);
-    std::fs::remove_dir_all(root.join(ID_B)).unwrap();
+    std::fs::remove_dir_all(root.join(ID_A)).unwrap();
     let error = read(&source, &[], ALL).await.unwrap_err().to_string();
     assert!(
-        error.contains("deleted while it was read") && error.contains(ID_B),
+        error.contains("deleted while it was read") && error.contains(ID_A),
         "{error}"
     );
     // A lister that shows what cannot be read ends after a few rounds.
@@ -528,6 +553,60 @@ async fn metadata_that_lies_is_refused_and_names_no_file() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("no folder in it is a block"), "{error}");
+}
+
+/// Lengths and offsets that nobody would write, under checksums that hold: errors, never memory.
+#[tokio::test]
+async fn absurd_lengths_and_offsets_are_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    copy(&fixture("histogram"), scratch.path());
+    let want = truth(scratch.path());
+    let block = scratch.path().join(blocks(scratch.path()).remove(0));
+    let both = async || {
+        // Verified whole on disk: nothing of this passes.
+        let local = BlockSource::open(scratch.path()).map(|_| ());
+        let remote = match open(scratch.path(), Choice::default()).await {
+            Ok(source) => read(&source, &[], ALL).await,
+            Err(error) => Err(error),
+        };
+        (local, remote)
+    };
+    let path = block.join("index");
+    let sound = std::fs::read(&path).unwrap();
+    let toc = sound.len() - 52;
+    let mut refused = 0;
+    for field in 0..6 {
+        for value in [1, 3, toc / 2, toc - 1, toc, sound.len(), usize::MAX] {
+            let mut bytes = sound.clone();
+            bytes[toc + field * 8..toc + field * 8 + 8].copy_from_slice(&value.to_be_bytes());
+            let sum = crc32c::crc32c(&bytes[toc..toc + 48]).to_be_bytes();
+            bytes[toc + 48..].copy_from_slice(&sum);
+            std::fs::write(&path, &bytes).unwrap();
+            let (local, remote) = both().await;
+            assert!(local.is_err(), "field {field}, {value}");
+            match remote {
+                Ok(got) => assert_eq!(got, want, "field {field}, {value}"),
+                Err(error) => {
+                    refused += 1;
+                    assert!(error.to_string().contains("index"), "{error}");
+                }
+            }
+        }
+    }
+    assert!(refused >= 14, "{refused}");
+    // A section, and a chunk, of four gigabytes.
+    std::fs::write(&path, &sound).unwrap();
+    for (file, at) in [("index", 5), ("chunks/000001", 8)] {
+        let path = block.join(file);
+        let sound = std::fs::read(&path).unwrap();
+        let mut bytes = sound.clone();
+        bytes[at..at + 5].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
+        std::fs::write(&path, &bytes).unwrap();
+        let error = both().await.1.unwrap_err().to_string();
+        assert!(error.contains("longer than the file"), "{error}");
+        std::fs::write(&path, &sound).unwrap();
+    }
+    assert_eq!(both().await.1.unwrap(), want);
 }
 
 /// Labels by name, for the peers' tests.

@@ -28,7 +28,7 @@ pub(super) fn broken(path: &Path, what: impl Into<String>) -> SourceError {
 
 enum Backing {
     Local(File),
-    Remote(RemoteObject),
+    Remote(Box<RemoteObject>),
 }
 
 /// A file and the part of it that was read last.
@@ -59,7 +59,7 @@ impl BlockFile {
 
     pub(super) fn remote(object: RemoteObject) -> Self {
         let (path, len) = (object.path().to_owned(), object.len());
-        Self::new(path, Backing::Remote(object), len)
+        Self::new(path, Backing::Remote(Box::new(object)), len)
     }
 
     const fn new(path: PathBuf, backing: Backing, len: u64) -> Self {

@@ -168,6 +168,20 @@ impl Index {
         Ok(selected.unwrap_or_default())
     }
 
+    /// Whether any of the series, ascending, has a label of its own by this name.
+    pub(super) fn has_label(&mut self, name: &str, numbers: &[u32]) -> Result<bool, SourceError> {
+        let any = Matcher::not_equal(name, "");
+        let mut holders = Vec::new();
+        for offset in self.postings_offsets(&[&any])?.into_iter().flatten() {
+            self.read_postings(offset, &mut holders)?;
+            if holders.iter().any(|n| numbers.binary_search(n).is_ok()) {
+                return Ok(true);
+            }
+            holders.clear();
+        }
+        Ok(false)
+    }
+
     /// Per matcher the offsets of the postings of the values that it accepts; without a matcher
     /// the list of all series, which stands under the empty name.
     fn postings_offsets(&self, listed: &[&Matcher]) -> Result<Vec<Vec<u64>>, SourceError> {

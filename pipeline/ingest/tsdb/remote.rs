@@ -80,13 +80,13 @@ impl Remote {
     pub(super) fn folders(&self, prefix: &str) -> Result<Vec<String>, SourceError> {
         self.count(0);
         let listed = self.handle.block_on(self.bucket.folders(prefix));
-        listed.map_err(|e| self.failed(prefix, &e))
+        listed.map_err(|e| self.unreachable(prefix, &e))
     }
 
     pub(super) fn list(&self, prefix: &str) -> Result<Vec<BucketObject>, SourceError> {
         self.count(0);
         let listed = self.handle.block_on(self.bucket.list(prefix));
-        listed.map_err(|e| self.failed(prefix, &e))
+        listed.map_err(|e| self.unreachable(prefix, &e))
     }
 
     /// The size of an object, `None` if there is none.
@@ -164,6 +164,10 @@ impl Remote {
         if let LakeError::Corrupt { reason, .. } = error {
             return super::file::broken(&self.path(key), reason);
         }
+        self.unreachable(key, error)
+    }
+
+    fn unreachable(&self, key: &str, error: &LakeError) -> SourceError {
         SourceError::Remote {
             url: format!("{}{key}", self.bucket.url()),
             what: error.cause(),

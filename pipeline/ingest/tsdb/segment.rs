@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::choose::Block;
 use super::cursor::{Cursor, be32};
 use super::file::{BlockFile, broken};
-use super::index::{ChunkRef, IndexSeries};
+use super::index::ChunkRef;
 use super::place::{Place, join};
 use crate::ingest::prometheus::SourceError;
 
@@ -75,15 +75,15 @@ impl<'a> Segments<'a> {
     }
 
     /// Says which series' chunks will be asked for, in order.
-    pub(super) fn will_read<'b>(&mut self, series: impl Iterator<Item = &'b IndexSeries>) {
+    pub(super) fn will_read<'b>(&mut self, series: impl Iterator<Item = &'b [ChunkRef]>) {
         // A disk needs no plan: its pages are read ahead by the system.
         if matches!(self.place, Place::Folder(_)) {
             return;
         }
         self.planned.clear();
-        for one in series {
-            let following = one.chunks.iter().skip(1).map(Some).chain([None]);
-            for (chunk, next) in one.chunks.iter().zip(following) {
+        for chunks in series {
+            let following = chunks.iter().skip(1).map(Some).chain([None]);
+            for (chunk, next) in chunks.iter().zip(following) {
                 let start = u64::from(chunk.offset);
                 // Chunks of a series follow each other: where the next begins, this one ends.
                 let close = next.filter(|next| {

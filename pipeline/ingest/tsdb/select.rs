@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::choose::Block;
 use super::file::broken;
 use super::headers::Headers;
-use super::index::{Index, IndexSeries};
+use super::index::{ChunkRef, Index, IndexSeries};
 use super::meta::{self, Tombstones};
 use super::place::{Place, join};
 use super::segment::Segments;
@@ -25,7 +25,7 @@ const BATCH_ON_DISK: usize = 64;
 pub(super) enum Position {
     /// External labels of a group of blocks, and the labels of its series as they are in it.
     Group(Labels, Labels),
-    /// Series whose own labels stand in for external ones, by their final labels.
+    /// Where series wait until all groups were read: their final labels.
     Deferred(Labels),
 }
 
@@ -50,7 +50,7 @@ struct BlockCursor<'a> {
 }
 
 /// A series of one block, kept for the end.
-type Kept<'a> = (&'a Block, u32, IndexSeries);
+type Kept<'a> = (&'a Block, u32, Vec<ChunkRef>);
 
 /// Hands every series to `sink` that lies behind `position`, and moves it on.
 pub(super) fn read<'a>(
@@ -63,14 +63,9 @@ pub(super) fn read<'a>(
     for block in blocks {
         groups.entry(&block.external).or_default().push(block);
     }
-    // A series that has a label of its own where another group has an external one may come out
-    // of both: it waits until all groups were read.
-    let names: BTreeSet<&str> = if groups.len() > 1 {
-        let all = groups.keys().flat_map(|external| external.iter());
-        all.map(|(name, _)| name).collect()
-    } else {
-        BTreeSet::new()
-    };
+    // Where some series has a label of its own by the name of an external one, a series may come
+    // out of two groups: then all wait until every group was read.
+    let waits = groups.len() > 1 && overlap(read, &groups)?;
     let mut deferred: BTreeMap<Labels, Vec<Kept<'a>>> = BTreeMap::new();
     let mut builder = SeriesBuilder::new(read.window);
     for (external, blocks) in groups {
@@ -78,37 +73,36 @@ pub(super) fn read<'a>(
         for block in blocks {
             cursors.push(BlockCursor::open(read, block)?);
         }
-        loop {
-            let heads = cursors.iter().filter_map(BlockCursor::labels);
-            let Some(labels) = heads.min().cloned() else {
+        while let Some(first) = least(&cursors) {
+            let Some((labels, mut held)) = pop_equal(&mut cursors, first) else {
                 break;
             };
-            let here = Position::Group(external.clone(), labels.clone());
-            let waits = labels.iter().any(|(name, _)| names.contains(name));
-            let passed = position.as_ref().is_some_and(|passed| here <= *passed);
-            for cursor in &mut cursors {
-                if cursor.labels() != Some(&labels) {
-                    continue;
+            if waits {
+                let blocks = held.iter_mut().map(|(at, number, chunks)| {
+                    let block = cursors.get(*at).map(|cursor| cursor.block);
+                    block.map(|block| (block, *number, std::mem::take(chunks)))
+                });
+                let blocks: Vec<Kept<'a>> = blocks.flatten().collect();
+                let all = deferred.entry(extend(labels, external)).or_default();
+                all.extend(blocks);
+            } else {
+                let here = Position::Group(external.clone(), labels.clone());
+                if position.as_ref().is_none_or(|passed| here > *passed) {
+                    for (at, number, chunks) in &held {
+                        if let Some(cursor) = cursors.get_mut(*at) {
+                            cursor.add(*number, chunks, &mut builder)?;
+                        }
+                    }
+                    if let Some(series) = builder.finish(extend(labels, external)) {
+                        sink(series)?;
+                    }
+                    *position = Some(here);
                 }
-                if waits {
-                    let kept = cursor.ready.pop_front();
-                    let kept = kept.map(|(number, series)| (cursor.block, number, series));
-                    let all = deferred
-                        .entry(extend(labels.clone(), external))
-                        .or_default();
-                    all.extend(kept);
-                } else if passed {
-                    cursor.ready.pop_front();
-                } else {
-                    cursor.take_into(&mut builder)?;
-                }
-                cursor.advance()?;
             }
-            if !waits && !passed {
-                if let Some(series) = builder.finish(extend(labels, external)) {
-                    sink(series)?;
+            for (at, ..) in held {
+                if let Some(cursor) = cursors.get_mut(at) {
+                    cursor.advance()?;
                 }
-                *position = Some(here);
             }
         }
     }
@@ -117,11 +111,11 @@ pub(super) fn read<'a>(
         if position.as_ref().is_some_and(|passed| here <= *passed) {
             continue;
         }
-        for (block, number, series) in kept {
+        for (block, number, chunks) in kept {
             let mut segments = Segments::new(read.place, block);
-            segments.will_read(std::iter::once(&series));
+            segments.will_read(std::iter::once(chunks.as_slice()));
             let tombstones = meta::read_tombstones(read.place, block)?;
-            add_chunks(&mut segments, &tombstones, number, &series, &mut builder)?;
+            add_chunks(&mut segments, &tombstones, number, &chunks, &mut builder)?;
         }
         if let Position::Deferred(labels) = &here
             && let Some(series) = builder.finish(labels.clone())
@@ -131,6 +125,56 @@ pub(super) fn read<'a>(
         *position = Some(here);
     }
     Ok(())
+}
+
+/// The first of the cursors whose series comes next.
+fn least(cursors: &[BlockCursor<'_>]) -> Option<usize> {
+    let heads = cursors.iter().enumerate();
+    let heads = heads.filter_map(|(at, cursor)| Some((at, cursor.labels()?)));
+    let least = heads.min_by(|(_, a), (_, b)| a.cmp(b));
+    least.map(|(at, _)| at)
+}
+
+/// Chunks of one series in one block: the cursor, the series' number in the block, the chunks.
+type Part = (usize, u32, Vec<ChunkRef>);
+
+/// Takes a cursor's series, and the same series from the cursors behind it.
+fn pop_equal(cursors: &mut [BlockCursor<'_>], first: usize) -> Option<(Labels, Vec<Part>)> {
+    let (number, series) = cursors.get_mut(first)?.ready.pop_front()?;
+    let mut parts = vec![(first, number, series.chunks)];
+    for (at, cursor) in cursors.iter_mut().enumerate().skip(first + 1) {
+        if cursor.labels() == Some(&series.labels)
+            && let Some((number, same)) = cursor.ready.pop_front()
+        {
+            parts.push((at, number, same.chunks));
+        }
+    }
+    Some((series.labels, parts))
+}
+
+/// Whether any selected series has a label of its own that is an external one of some block.
+fn overlap(read: &Read<'_>, groups: &BTreeMap<&Labels, Vec<&Block>>) -> Result<bool, SourceError> {
+    let all = groups.keys().flat_map(|external| external.iter());
+    let names: BTreeSet<&str> = all.map(|(name, _)| name).collect();
+    for block in groups.values().flatten() {
+        let mut index = open_index(read, block)?;
+        let selected = index.select(read.matchers, &block.external)?;
+        for name in &names {
+            if index.has_label(name, &selected)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn open_index(read: &Read<'_>, block: &Block) -> Result<Index, SourceError> {
+    let key = join(&block.key, "index");
+    let Some(size) = block.files.get("index") else {
+        let what = "it is missing: the block was not copied whole";
+        return Err(broken(&read.place.path(&key), what));
+    };
+    read.headers.open(&block.key, read.place.open(&key, *size)?)
 }
 
 /// A series' labels with the external ones of its block; its own hold.
@@ -147,13 +191,13 @@ fn add_chunks(
     segments: &mut Segments<'_>,
     tombstones: &Tombstones,
     number: u32,
-    series: &IndexSeries,
+    chunks: &[ChunkRef],
     builder: &mut SeriesBuilder,
 ) -> Result<(), SourceError> {
     let deleted = tombstones.get(&u64::from(number));
     let deleted = deleted.map_or(&[][..], Vec::as_slice);
-    if let Some(last) = series.chunks.last() {
-        for chunk in &series.chunks {
+    if let Some(last) = chunks.last() {
+        for chunk in chunks {
             segments.with_chunk(*chunk, *last, |encoding, data| {
                 let encoding = Encoding::from_number(i64::from(encoding))?;
                 builder.add_chunk(encoding, data, deleted)
@@ -165,16 +209,7 @@ fn add_chunks(
 
 impl<'a> BlockCursor<'a> {
     fn open(read: &'a Read<'a>, block: &'a Block) -> Result<Self, SourceError> {
-        let key = join(&block.key, "index");
-        let Some(size) = block.files.get("index") else {
-            let path = read.place.path(&key);
-            return Err(broken(
-                &path,
-                "it is missing: the block was not copied whole",
-            ));
-        };
-        let file = read.place.open(&key, *size)?;
-        let mut index = read.headers.open(&block.key, file)?;
+        let mut index = open_index(read, block)?;
         let selected = index.select(read.matchers, &block.external)?;
         index.will_read(&selected);
         let mut cursor = Self {
@@ -233,8 +268,11 @@ impl<'a> BlockCursor<'a> {
         if let Some((_, series)) = self.ready.back() {
             self.last = Some(series.labels.clone());
         }
-        self.segments
-            .will_read(self.ready.iter().map(|(_, series)| series));
+        self.segments.will_read(
+            self.ready
+                .iter()
+                .map(|(_, series)| series.chunks.as_slice()),
+        );
         Ok(())
     }
 
@@ -246,16 +284,18 @@ impl<'a> BlockCursor<'a> {
         })
     }
 
-    /// Adds the chunks of the series at hand to the builder and drops it.
-    fn take_into(&mut self, builder: &mut SeriesBuilder) -> Result<(), SourceError> {
-        let Some((number, series)) = self.ready.pop_front() else {
-            return Ok(());
-        };
+    /// Adds chunks of a series to the builder.
+    fn add(
+        &mut self,
+        number: u32,
+        chunks: &[ChunkRef],
+        builder: &mut SeriesBuilder,
+    ) -> Result<(), SourceError> {
         add_chunks(
             &mut self.segments,
             &self.tombstones,
             number,
-            &series,
+            chunks,
             builder,
         )
     }
