@@ -310,7 +310,7 @@ async fn different_external_labels_ask_for_a_choice() {
     copy(&fixture("xor"), root);
     let source = blocks(root).remove(0);
     edit(root, &source, |meta| {
-        meta["thanos"] = json!({"labels": {"cluster": "eu"}})
+        meta["thanos"] = json!({"labels": {"cluster": "eu"}});
     });
     clone_block(root, &source, ID_A, |meta| {
         meta["thanos"] = json!({"labels": {"cluster": "us"}});
