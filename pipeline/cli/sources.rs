@@ -11,8 +11,9 @@ use crate::config::{Config, LogicalSource, SourceKind, SourceMode, SourceSection
 use crate::exit::Exit;
 use crate::ingest::plan::DEFAULT_LOOK_BACK_MS;
 use crate::ingest::prometheus::{BasicAuth, Mode, RemoteOptions, parse_selector};
+use crate::ingest::tsdb::Choice;
 use crate::ingest::{
-    self, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
+    self, BlockLocation, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
 };
 use crate::lake::{Lake, LakeError, source_lease};
 use crate::model::TimeWindow;
@@ -213,6 +214,15 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
                 )));
             }
         }
+    } else if section.kind == SourceKind::Tsdb {
+        SourceLocation::Blocks(Box::new(BlockLocation {
+            url: config.place(&place),
+            options: config.store_options(&section.options).into(),
+            choice: Choice {
+                tenants: section.tenants.clone(),
+                external_labels: section.external_labels.clone(),
+            },
+        }))
     } else {
         SourceLocation::Folder(config.resolve(&place))
     };

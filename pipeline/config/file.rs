@@ -68,7 +68,7 @@ fn one() -> u32 {
 pub enum SourceKind {
     /// A running Prometheus, by streamed remote read.
     Prometheus,
-    /// A folder of Prometheus TSDB blocks.
+    /// A folder or bucket of Prometheus TSDB blocks.
     Tsdb,
     /// A folder of `kubectl get … -o json` lists, one folder a snapshot.
     KubernetesExport,
@@ -141,6 +141,11 @@ pub struct SourceSection {
     pub proxy_url: Option<String>,
     /// Kubernetes: requests a second.
     pub qps: Option<u32>,
+    /// Blocks of Mimir and Cortex: the tenants whose blocks are read.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Blocks of Thanos: the external labels of the blocks that are read.
+    pub external_labels: Option<BTreeMap<String, String>>,
     /// How to reach a store that holds the source's files, as for the lake.
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,

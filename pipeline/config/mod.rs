@@ -76,11 +76,16 @@ impl Config {
     /// The lake's location: an object-store URL as it is, else a path.
     #[must_use]
     pub fn lake_url(&self) -> String {
-        let url = &self.file.lake.url;
-        if url.contains("://") && !url.starts_with("file://") {
-            url.clone()
+        self.place(&self.file.lake.url)
+    }
+
+    /// A place of the file: the URL of an object store as it is, else a path relative to the file.
+    #[must_use]
+    pub fn place(&self, text: &str) -> String {
+        if text.contains("://") && !text.starts_with("file://") {
+            text.to_owned()
         } else {
-            self.resolve(url).to_string_lossy().into_owned()
+            self.resolve(text).to_string_lossy().into_owned()
         }
     }
 
@@ -196,6 +201,20 @@ impl Config {
             if source.kind != SourceKind::Kubernetes && (of_cluster || source.qps.is_some()) {
                 return Err(invalid(format!(
                     "[[source]] `{name}`: kubeconfig, context and qps are for kind = \"kubernetes\""
+                )));
+            }
+            let of_blocks = !source.tenants.is_empty() || source.external_labels.is_some();
+            if source.kind != SourceKind::Tsdb && of_blocks {
+                return Err(invalid(format!(
+                    "[[source]] `{name}`: tenants and external_labels are for kind = \"tsdb\""
+                )));
+            }
+            let is_folder = |tenant: &String| {
+                !tenant.is_empty() && tenant != "." && tenant != ".." && !tenant.contains('/')
+            };
+            if let Some(tenant) = source.tenants.iter().find(|tenant| !is_folder(tenant)) {
+                return Err(invalid(format!(
+                    "[[source]] `{name}`: the tenant {tenant:?} cannot be the name of a folder"
                 )));
             }
             if source.qps == Some(0) {

@@ -168,3 +168,24 @@ fn a_selection_that_means_nothing_is_refused() {
         + "[[source]]\nname = \"central-eks-1\"\nkind = \"tsdb\"\ncluster = \"prod-a\"\nurl = \"x\"\n";
     assert!(refusal(&two).contains("central-eks-1"));
 }
+
+#[test]
+fn blocks_lie_in_folders_or_buckets_and_are_chosen_by_tenant_or_label() {
+    let text = GOOD.replace(
+        "url = \"./blocks\"",
+        "url = \"s3://b/p\"\ntenants = [\"a\"]\nexternal_labels = { cluster = \"eu\" }",
+    );
+    let config = Config::parse(Path::new("conf/idleproof.toml"), &text).unwrap();
+    let source = &config.file.sources[0];
+    assert_eq!(config.place("s3://b/p"), "s3://b/p");
+    assert_eq!(config.place("./blocks"), "conf/./blocks");
+    assert_eq!(config.place("file:///abs"), "/abs");
+    assert_eq!(source.tenants, ["a"]);
+    assert_eq!(source.external_labels.as_ref().unwrap()["cluster"], "eu");
+    for tenant in ["../b", "", "..", "a/b"] {
+        let text = text.replace("[\"a\"]", &format!("[{tenant:?}]"));
+        assert!(refusal(&text).contains("name of a folder"), "{tenant}");
+    }
+    let text = text.replace("kind = \"tsdb\"", "kind = \"prometheus\"");
+    assert!(refusal(&text).contains("kind = \"tsdb\""));
+}

@@ -86,7 +86,9 @@ impl IngestError {
         match self {
             Self::Source { source, .. } => matches!(
                 source,
-                SourceError::Remote { .. } | SourceError::Refused { .. }
+                SourceError::Remote { .. }
+                    | SourceError::Refused { .. }
+                    | SourceError::Vanished { .. }
             ),
             Self::Kubernetes(error) => error.is_unavailable(),
             Self::Export(export) => matches!(export, ExportError::Io { .. }),

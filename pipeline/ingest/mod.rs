@@ -39,10 +39,11 @@ pub use progress::{Listener, Progress};
 pub use rows::{RowError, TableBatches, content_digest};
 pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow, stored_windows};
 
+use crate::lake::bucket::{Bucket, StoreOptions};
 use crate::lake::{Lake, Lease};
 use crate::model::TimeWindow;
 use prometheus::{Mode, RemoteOptions, SampleSource, ServerSource};
-use tsdb::BlockSource;
+use tsdb::{BlockSource, Choice};
 
 /// A kind of source and the name that the configuration gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +85,19 @@ impl SourceKind {
 pub enum SourceLocation {
     Remote(Box<RemoteOptions>, Mode),
     Folder(PathBuf),
+    /// Blocks in a folder or a bucket, and which of them.
+    Blocks(Box<BlockLocation>),
     /// The API server of a cluster.
     Cluster(Box<ClusterOptions>),
+}
+
+/// Where blocks are.
+#[derive(Debug, Clone, Default)]
+pub struct BlockLocation {
+    /// A path, or an `s3://`, `gs://` or `az://` URL.
+    pub url: String,
+    pub options: StoreOptions,
+    pub choice: Choice,
 }
 
 /// A source as the configuration describes it, resolved.
@@ -133,11 +145,25 @@ impl Source {
                 Reader::Prometheus(Box::new(server))
             }
             (SourceKind::Tsdb, SourceLocation::Folder(folder)) => {
-                let opened = tokio::task::spawn_blocking(move || BlockSource::open(&folder)).await;
-                let opened = opened.map_err(|error| IngestError::Config {
-                    what: format!("opening source `{}` was interrupted: {error}", spec.name),
-                    todo: "run again",
-                })?;
+                let opened = open_folder(&spec.name, folder, Choice::default()).await?;
+                Reader::Blocks(opened.map_err(failed)?)
+            }
+            (SourceKind::Tsdb, SourceLocation::Blocks(blocks)) => {
+                let BlockLocation {
+                    url,
+                    options,
+                    choice,
+                } = *blocks;
+                let opened = if is_bucket(&url) {
+                    let bucket =
+                        Bucket::open(&url, &options).map_err(|error| IngestError::Config {
+                            what: format!("source `{}`: {error}", spec.name),
+                            todo: "correct url or options in [[source]]",
+                        })?;
+                    BlockSource::open_bucket(bucket, choice).await
+                } else {
+                    open_folder(&spec.name, PathBuf::from(url), choice).await?
+                };
                 Reader::Blocks(opened.map_err(failed)?)
             }
             (SourceKind::KubernetesExport, SourceLocation::Folder(folder)) => {
@@ -156,7 +182,10 @@ impl Source {
                 return Err(misplaced(&spec, "give the URL of its HTTP API as url"));
             }
             (SourceKind::Tsdb, _) => {
-                return Err(misplaced(&spec, "give a local folder of blocks as url"));
+                return Err(misplaced(
+                    &spec,
+                    "give a folder of blocks or a bucket's URL as url",
+                ));
             }
             (SourceKind::KubernetesExport, _) => {
                 return Err(misplaced(&spec, "give a local folder of snapshots as path"));
@@ -274,6 +303,25 @@ fn misplaced(spec: &SourceSpec, todo: &'static str) -> IngestError {
         ),
         todo,
     }
+}
+
+/// Verifies blocks on a thread that may block.
+async fn open_folder(
+    name: &str,
+    folder: PathBuf,
+    choice: Choice,
+) -> Result<Result<BlockSource, prometheus::SourceError>, IngestError> {
+    let opened = tokio::task::spawn_blocking(move || BlockSource::open_folder(&folder, choice));
+    opened.await.map_err(|error| IngestError::Config {
+        what: format!("opening source `{name}` was interrupted: {error}"),
+        todo: "run again",
+    })
+}
+
+/// Whether a place is a bucket: a URL of another scheme than `file`.
+#[must_use]
+pub fn is_bucket(place: &str) -> bool {
+    place.contains("://") && !place.starts_with("file://")
 }
 
 /// A folder from a path or a `file://` URL, a server from an `http(s)://` one.

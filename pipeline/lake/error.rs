@@ -151,6 +151,24 @@ impl LakeError {
         }
     }
 
+    /// Whether an object that was asked for is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        let Self::Store { cause, .. } = self else {
+            return false;
+        };
+        matches!(**cause, object_store::Error::NotFound { .. })
+    }
+
+    /// What the store said, without the words about the lake; the whole message otherwise.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Store { cause, .. } => cause.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// Another run holds the lease: exit code 7, while all else about the lake is 5.
     #[must_use]
     pub const fn is_lease_held(&self) -> bool {

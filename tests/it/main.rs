@@ -10,6 +10,8 @@
 
 mod backends;
 mod bad_input;
+mod bucket_blocks;
+mod bucket_peers;
 mod check;
 mod contract;
 mod crash;

@@ -91,6 +91,13 @@ pub enum SourceError {
         what: String,
         todo: &'static str,
     },
+    /// A block's file went away under a read; the reader lists again a few times before it says so.
+    #[error(
+        "TSDB block file {} vanished while it was read, again and again; run again when the \
+         compactor rests",
+        path.display()
+    )]
+    Vanished { path: std::path::PathBuf },
     #[error("{0}")]
     Sink(SinkError),
 }
