@@ -15,6 +15,7 @@ pub mod plan;
 pub mod progress;
 pub mod prometheus;
 mod rows;
+mod samples;
 mod sink;
 pub mod tsdb;
 
@@ -23,10 +24,7 @@ use std::path::PathBuf;
 use url::Url;
 
 pub use census::{Census, TableCensus};
-pub use driver::{
-    IngestOptions, IngestReport, Outcome, WindowReport, ingest_export, ingest_samples,
-    selector_digest,
-};
+pub use driver::{IngestOptions, IngestReport, Outcome, WindowReport, ingest_export};
 pub use error::{ExportError, IngestError};
 pub use kubernetes::{
     ClusterApi, ClusterOptions, KindCounts, KubernetesError, KubernetesExport, Snapshot,
@@ -35,6 +33,7 @@ pub use kubernetes::{
 pub use plan::windows;
 pub use progress::{Listener, Progress};
 pub use rows::{RowError, TableBatches, content_digest};
+pub use samples::{ingest_samples, selector_digest};
 pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow, stored_windows};
 
 use crate::lake::{Lake, Lease};

@@ -2,24 +2,36 @@
 //! [`SampleSource`] trait), chunk decoding, and remote read. Does not know tables or the lake:
 //! `ingest` turns series into rows. `ingest::tsdb` reads blocks into the same types.
 
+mod backoff;
+mod check;
 pub mod chunks;
 mod client;
+mod credentials;
 mod http;
+mod limits;
 mod matcher;
 mod merge;
 mod queries;
 mod series;
+mod tls;
 mod wire;
 
 use futures::future::BoxFuture;
 
+pub use check::{CountCheck, NameCount, ReadCounts};
 pub use client::RemoteSource;
-pub use http::{BasicAuth, RemoteOptions};
+pub use credentials::{
+    Auth, Azure, AzureCloud, AzureIdentity, BasicAuth, Google, OAuth2, SigV4, Text, Vars, WallClock,
+};
+pub use http::RemoteOptions;
 pub use matcher::{MatchOp, Matcher, Pattern};
 pub use series::{
     Bucket, HistogramSample, Labels, STALE_NAN_BITS, Sample, SeriesSamples, is_stale_nan,
 };
 
+pub use tls::TlsOptions;
+
+pub(crate) use backoff::pause;
 pub(crate) use merge::SeriesBuilder;
 
 use crate::model::TimeWindow;
@@ -48,6 +60,19 @@ pub trait SampleSource: Send + Sync {
     /// The half-open span in which the source may hold samples; `None` if it holds none.
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeWindow>, SourceError>>;
 
+    /// Compares what one read of `matchers` brought with the source's own count, for at most about
+    /// `budget`. A source that cannot count says so; that is no error.
+    fn check<'a>(
+        &'a self,
+        _matchers: &'a [Matcher],
+        _window: TimeWindow,
+        _read: &'a ReadCounts,
+        _budget: std::time::Duration,
+    ) -> BoxFuture<'a, CountCheck> {
+        let why = "the source keeps no count of its own".to_owned();
+        Box::pin(std::future::ready(CountCheck::NotChecked(why)))
+    }
+
     /// Where the samples come from, for messages: a URL without credentials, or a folder.
     fn location(&self) -> String;
 }
@@ -57,6 +82,20 @@ pub trait SampleSource: Send + Sync {
 pub enum SourceError {
     #[error("cannot read samples from {url}: {what}; {todo}")]
     Remote {
+        url: String,
+        what: String,
+        todo: &'static str,
+    },
+    /// The server does not give so much at once: a narrower window may pass.
+    #[error("cannot read samples from {url}: {what}; {todo}")]
+    Limited {
+        url: String,
+        what: String,
+        todo: &'static str,
+    },
+    /// The answer broke off or came damaged: the whole window may be read once more.
+    #[error("cannot read samples from {url}: {what}; {todo}")]
+    Broken {
         url: String,
         what: String,
         todo: &'static str,
