@@ -5,6 +5,7 @@
 //! where, and what to do, and ends in a documented exit code.
 
 mod args;
+mod authentication;
 mod check;
 mod conclude;
 mod data;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::args::IngestArgs;
 use super::error::CliError;
-use super::{now_ms, plan, progress, say, snapshot};
+use super::{authentication, now_ms, plan, progress, say, snapshot};
 use crate::config::{Config, LogicalSource, SourceKind, SourceMode, SourceSection};
 use crate::exit::Exit;
 use crate::ingest::plan::DEFAULT_LOOK_BACK_MS;
-use crate::ingest::prometheus::{BasicAuth, Mode, RemoteOptions, parse_selector};
+use crate::ingest::prometheus::{Mode, parse_selector};
 use crate::ingest::tsdb::Choice;
 use crate::ingest::{
     self, BlockLocation, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
@@ -18,6 +18,9 @@ use crate::ingest::{
 use crate::lake::{Lake, LakeError, source_lease};
 use crate::model::TimeWindow;
 use crate::model::time::{DAY_MS, HOUR_MS, format_ms};
+
+/// A Prometheus answers ten reads at once, for everyone.
+const DEFAULT_CONNECTIONS: usize = 4;
 
 /// A source of the configuration, opened, with what it holds.
 pub(super) struct OpenSource {
@@ -130,6 +133,9 @@ async fn open_one(
         metrics: section.metrics.clone(),
         ..IngestOptions::default()
     };
+    if section.kind == SourceKind::Prometheus {
+        options.connections = section.connections.unwrap_or(DEFAULT_CONNECTIONS);
+    }
     if let Some(hours) = section.window_hours {
         options.window_ms = i64::from(hours) * HOUR_MS;
     }
@@ -206,7 +212,8 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
                     SourceMode::Export => Mode::Export,
                     SourceMode::Range => Mode::Range,
                 };
-                SourceLocation::Remote(Box::new(remote(config, section, *options)?), mode)
+                let remote = authentication::remote(config, section, &name, *options)?;
+                SourceLocation::Remote(Box::new(remote), mode)
             }
             _ => {
                 return Err(CliError::Usage(format!(
@@ -245,29 +252,6 @@ fn cluster_options(config: &Config, section: &SourceSection) -> ClusterOptions {
         options.idle_timeout = Duration::from_secs(seconds);
     }
     options
-}
-
-fn remote(
-    config: &Config,
-    section: &SourceSection,
-    mut options: RemoteOptions,
-) -> Result<RemoteOptions, CliError> {
-    options.headers.extend(section.headers.clone());
-    options.bearer_token_file = section
-        .bearer_token_file
-        .as_ref()
-        .map(|file| config.resolve(file));
-    options.basic_auth = section.basic_auth.as_ref().map(|auth| BasicAuth {
-        username: auth.username.clone(),
-        password_file: config.resolve(&auth.password_file),
-    });
-    if let Some(seconds) = section.timeout_seconds {
-        if seconds == 0 {
-            return Err(CliError::Usage("timeout_seconds must not be 0".to_owned()));
-        }
-        options.idle_timeout = Duration::from_secs(seconds);
-    }
-    Ok(options)
 }
 
 /// Reads what each source holds of the span; a source that fails ends the run.

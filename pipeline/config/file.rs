@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::auth::{
+    AuthorizationSection, AzureSection, BasicAuthSection, GoogleSection, HeaderSection, Inline,
+    OAuth2Section, SigV4Section, TlsSection,
+};
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,15 +135,34 @@ pub struct SourceSection {
     pub look_back_hours: Option<u32>,
     /// Seconds without a byte after which a read is given up.
     pub timeout_seconds: Option<u64>,
+    /// Windows that are read at once, 1 to 4.
+    pub connections: Option<usize>,
+    /// How it authenticates: one of these at most.
     pub basic_auth: Option<BasicAuthSection>,
+    pub authorization: Option<AuthorizationSection>,
     pub bearer_token_file: Option<String>,
     #[serde(default)]
+    pub(super) bearer_token: Inline,
+    pub oauth2: Option<OAuth2Section>,
+    pub sigv4: Option<SigV4Section>,
+    pub google_iam: Option<GoogleSection>,
+    pub azuread: Option<AzureSection>,
+    #[serde(default)]
+    pub tls_config: TlsSection,
+    /// The tenant of Mimir, Cortex or Thanos (`X-Scope-OrgID`).
+    pub tenant: Option<String>,
+    #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub http_headers: BTreeMap<String, HeaderSection>,
     /// Kubernetes: a kubeconfig, else `KUBECONFIG`, `~/.kube/config` or the pod's service account.
     pub kubeconfig: Option<String>,
     /// Kubernetes: a context of the kubeconfig, else its current one.
     pub context: Option<String>,
     pub proxy_url: Option<String>,
+    /// Whether `HTTPS_PROXY` and its kin hold for a metrics source.
+    #[serde(default)]
+    pub proxy_from_environment: bool,
     /// Kubernetes: requests a second.
     pub qps: Option<u32>,
     /// Blocks of Mimir and Cortex: the tenants whose blocks are read.
@@ -192,14 +216,6 @@ impl SourceSection {
             })
             .collect()
     }
-}
-
-/// HTTP basic authentication, with Prometheus' own key names.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BasicAuthSection {
-    pub username: String,
-    pub password_file: String,
 }
 
 /// Where prices come from besides the embedded catalogue.

@@ -3,13 +3,18 @@
 //! Unknown keys are errors that name the key; relative paths are relative to the file. It opens no
 //! source and no lake. Imported by `cli` only: every room takes its own small options.
 
+mod auth;
 mod file;
 mod selection;
 
+pub use auth::{
+    AuthorizationSection, AzureManagedSection, AzureOAuthSection, AzureSection,
+    AzureWorkloadSection, BasicAuthSection, GoogleSection, HeaderSection, OAuth2Section,
+    SigV4Section, TlsSection,
+};
 pub use file::{
-    ApproveSection, BasicAuthSection, ClusterSection, ConfigFile, LakeSection, LogicalSource,
-    PricesSection, ReportSection, SloMatch, SloSection, SourceKind, SourceMode, SourceSection,
-    TeamSection,
+    ApproveSection, ClusterSection, ConfigFile, LakeSection, LogicalSource, PricesSection,
+    ReportSection, SloMatch, SloSection, SourceKind, SourceMode, SourceSection, TeamSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +56,7 @@ impl Config {
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let file: ConfigFile = toml::from_str(text).map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
-            detail: error.to_string().trim_end().to_owned(),
+            detail: auth::redacted(error.to_string().trim_end()),
         })?;
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -217,6 +222,7 @@ impl Config {
                     "[[source]] `{name}`: the tenant {tenant:?} cannot be the name of a folder"
                 )));
             }
+            auth::check(source).map_err(|what| invalid(format!("[[source]] `{name}`: {what}")))?;
             if source.qps == Some(0) {
                 return Err(invalid(format!("[[source]] `{name}`: qps must not be 0")));
             }

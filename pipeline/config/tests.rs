@@ -189,3 +189,85 @@ fn blocks_lie_in_folders_or_buckets_and_are_chosen_by_tenant_or_label() {
     let text = text.replace("kind = \"tsdb\"", "kind = \"prometheus\"");
     assert!(refusal(&text).contains("kind = \"tsdb\""));
 }
+
+/// The refusal of a Prometheus source with these lines.
+fn source_refusal(lines: &str) -> String {
+    let source = format!("kind = \"prometheus\"\n{lines}");
+    let text = GOOD.replace("kind = \"tsdb\"", &source);
+    match Config::parse(Path::new("conf/idleproof.toml"), &text) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn secrets_in_the_file_are_refused_with_the_key_that_takes_a_file() {
+    for (lines, says) in [
+        ("bearer_token = \"hunter2\"", "bearer_token_file"),
+        (
+            "basic_auth = { username = \"u\", password = \"hunter2\" }",
+            "password_file",
+        ),
+        (
+            "authorization = { credentials = \"hunter2\" }",
+            "credentials_file",
+        ),
+        (
+            "oauth2 = { client_id = \"c\", client_secret = \"hunter2\", token_url = \"http://t\" }",
+            "client_secret_file",
+        ),
+        ("sigv4 = { secret_key = \"hunter2\" }", "secret_key_file"),
+        ("tls_config = { key = \"hunter2\" }", "key_file"),
+        ("headers = { X-Api-Key = \"hunter2\" }", "files"),
+        (
+            "http_headers = { X-A = { secrets = [\"hunter2\"] } }",
+            "files",
+        ),
+        ("proxy_url = \"http://u:hunter2@proxy\"", "proxy_url"),
+        // A key that is not known is shown by the parser, its value is not.
+        ("pasword = \"hunter2\"", "pasword"),
+    ] {
+        let text = source_refusal(lines);
+        assert!(text.contains(says), "{lines}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_source_authenticates_in_one_way() {
+    let two = "bearer_token_file = \"t\"\nsigv4 = { region = \"r\" }";
+    let text = source_refusal(two);
+    assert!(
+        text.contains("bearer_token_file and sigv4") && text.contains("keep one"),
+        "{text}"
+    );
+    for (lines, says) in [
+        ("basic_auth = { password_file = \"p\" }", "username"),
+        ("azuread = {}", "managed_identity"),
+        ("sigv4 = { access_key_file = \"a\" }", "together"),
+        ("tls_config = { cert_file = \"c\" }", "together"),
+        ("connections = 5", "connections"),
+        ("connections = 0", "connections"),
+        (
+            "http_headers = { X-A = { values = [\"a\"], files = [\"b\"] } }",
+            "one value",
+        ),
+        (
+            "proxy_url = \"http://p\"\ntls_config = { server_name = \"s\" }",
+            "server_name",
+        ),
+    ] {
+        let text = source_refusal(lines);
+        assert!(text.contains(says), "{lines}: {text}");
+    }
+    for good in [
+        "basic_auth = { username = \"u\", password_file = \"p\" }",
+        "authorization = { type = \"Token\", credentials_file = \"c\" }",
+        "google_iam = {}",
+        "sigv4 = { region = \"r\", role_arn = \"a\" }",
+        "azuread = { managed_identity = {} }",
+        "tenant = \"t\"\nconnections = 4\nhttp_headers = { X-A = { files = [\"f\"] } }",
+    ] {
+        assert_eq!(source_refusal(good), "", "{good}");
+    }
+}

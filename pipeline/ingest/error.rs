@@ -89,6 +89,8 @@ impl IngestError {
                 SourceError::Remote { .. }
                     | SourceError::Refused { .. }
                     | SourceError::Vanished { .. }
+                    | SourceError::Limited { .. }
+                    | SourceError::Broken { .. }
             ),
             Self::Kubernetes(error) => error.is_unavailable(),
             Self::Export(export) => matches!(export, ExportError::Io { .. }),

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod progress;
 pub mod prometheus;
 mod rows;
+mod samples;
 mod sink;
 pub mod tsdb;
 
@@ -25,10 +26,7 @@ use std::sync::Arc;
 use url::Url;
 
 pub use census::{Census, TableCensus};
-pub use driver::{
-    IngestOptions, IngestReport, Outcome, WindowReport, ingest_export, ingest_samples,
-    selector_digest,
-};
+pub use driver::{IngestOptions, IngestReport, Outcome, WindowReport, ingest_export};
 pub use error::{ExportError, IngestError};
 pub use kubernetes::{
     ClusterApi, ClusterOptions, KindCounts, KubernetesError, KubernetesExport, Snapshot,
@@ -37,6 +35,7 @@ pub use kubernetes::{
 pub use plan::windows;
 pub use progress::{Listener, Progress};
 pub use rows::{RowError, TableBatches, content_digest};
+pub use samples::{ingest_samples, selector_digest};
 pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow, stored_windows};
 
 use crate::lake::bucket::{Bucket, StoreOptions};

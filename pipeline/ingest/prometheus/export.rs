@@ -273,9 +273,10 @@ mod tests {
         let long = vec![b'x'; 1 << 20];
         let refused = (0..20).find(|_| {
             let refuse = |_: &[u8]| {
-                Err(SourceError::TooMuch {
+                Err(SourceError::Limited {
                     url: String::new(),
                     what: String::new(),
+                    todo: "",
                 })
             };
             lines.push(&long, &mut { refuse }).is_err()

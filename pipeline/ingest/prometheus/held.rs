@@ -21,8 +21,9 @@ pub(super) struct Full;
 
 impl Full {
     pub(super) fn at(&self, url: &str) -> SourceError {
-        SourceError::TooMuch {
+        SourceError::Limited {
             url: url.to_owned(),
+            todo: super::http::NARROW,
             what: format!(
                 "one selection holds more than {MAX_HELD_SAMPLES} samples or {MAX_HELD_SERIES} \
                  series"

@@ -2,11 +2,13 @@
 //! configuration says or as a probe finds. All three give the same rows; the probe tries the one
 //! that costs the server least first.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 
 use super::{
-    ExportSource, Matcher, RangeSource, RemoteOptions, RemoteSource, SampleSource, SeriesSamples,
-    SeriesSink, SourceError,
+    CountCheck, ExportSource, Matcher, RangeSource, ReadCounts, RemoteOptions, RemoteSource,
+    SampleSource, SeriesSamples, SeriesSink, SourceError,
 };
 use crate::model::TimeWindow;
 
@@ -119,6 +121,16 @@ impl SampleSource for ServerSource {
 
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeWindow>, SourceError>> {
         self.source().extent()
+    }
+
+    fn check<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        window: TimeWindow,
+        read: &'a ReadCounts,
+        budget: Duration,
+    ) -> BoxFuture<'a, CountCheck> {
+        self.source().check(matchers, window, read, budget)
     }
 
     fn location(&self) -> String {

@@ -27,31 +27,59 @@ impl RemoteSource {
         matchers: &[Matcher],
         window: TimeWindow,
     ) -> Result<BTreeMap<String, u64>, SourceError> {
+        let mut counts = BTreeMap::new();
+        for name in names {
+            counts.insert(name.clone(), self.count(name, matchers, window).await?);
+        }
+        Ok(counts)
+    }
+
+    /// The server's own count of one name's samples.
+    pub(super) async fn count(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        window: TimeWindow,
+    ) -> Result<u64, SourceError> {
+        if window.is_empty() {
+            return Ok(0);
+        }
         let span_ms = window.end_ms - window.start_ms;
         // Ranges are open on the left since version 3 and were closed before: a sample at the
         // millisecond before the window must not be counted, one at its start must.
-        let range_ms = if self.ranges_are_closed().await? {
-            span_ms - 1
+        let closed = self
+            .closed_ranges
+            .get_or_try_init(|| self.ranges_are_closed());
+        let range_ms = if *closed.await? { span_ms - 1 } else { span_ms };
+        let mut all = vec![Matcher::equal("__name__", name)];
+        all.extend(matchers.iter().filter(|m| m.label != "__name__").cloned());
+        let selector = selector(&all);
+        let expression = if range_ms == 0 {
+            format!("count({selector})")
         } else {
-            span_ms
+            format!("sum(count_over_time({selector}[{range_ms}ms]))")
         };
-        let mut counts = BTreeMap::new();
-        if window.is_empty() {
-            return Ok(counts);
-        }
-        for name in names {
-            let mut all = vec![Matcher::equal("__name__", name)];
-            all.extend_from_slice(matchers);
-            let selector = selector(&all);
-            let expression = if range_ms == 0 {
-                format!("count({selector})")
-            } else {
-                format!("sum(count_over_time({selector}[{range_ms}ms]))")
-            };
-            let value = self.scalar(&expression, window.end_ms - 1).await?;
-            counts.insert(name.clone(), value as u64);
-        }
-        Ok(counts)
+        let value = self.scalar(&expression, window.end_ms - 1).await?;
+        Ok(value as u64)
+    }
+
+    /// The names that the server's index has for `matchers` in a window.
+    pub(super) async fn names(
+        &self,
+        matchers: &[Matcher],
+        window: TimeWindow,
+    ) -> Result<Vec<String>, SourceError> {
+        let parameters = [
+            ("match[]", selector(matchers)),
+            ("start", seconds(window.start_ms)),
+            ("end", seconds(window.end_ms - 1)),
+        ];
+        let data = self
+            .api("api/v1/label/__name__/values", &parameters)
+            .await?;
+        let names = data.as_array().map(Vec::as_slice).unwrap_or_default();
+        let names = names.iter().filter_map(Value::as_str);
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// Whether a range of a minute holds both of its edges.

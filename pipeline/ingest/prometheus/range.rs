@@ -110,7 +110,8 @@ impl RangeSource {
             .await
             .map_err(|error| match error {
                 // Too many samples, a limit of a tenant, or too slow: servers say it variously.
-                SourceError::Refused {
+                SourceError::Limited { .. }
+                | SourceError::Refused {
                     status: 400 | 413 | 422 | 500 | 503 | 504,
                     ..
                 } => Refused::TooLarge(error),
