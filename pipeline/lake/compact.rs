@@ -144,8 +144,7 @@ pub(crate) async fn compact(
     day: &PartitionKey,
     info: &CommitInfo,
 ) -> Result<Compacted, LakeError> {
-    let context = session::bare(store, limits())?;
-    let listed = listed(&context, store, day).await?;
+    let listed = listed(store, day).await?;
     let mut done = Compacted::default();
     for spec in list_first() {
         let Some(delta) = commit::open(store, spec.name, None).await? else {
@@ -161,7 +160,7 @@ pub(crate) async fn compact(
         if !is_fragmented(&files) {
             continue;
         }
-        let merged = merge(&context, store, spec, day, &files).await?;
+        let merged = merge(store, spec, day, &files).await?;
         replace(store, spec, lease, info, &files, &merged).await?;
         done.add(Compacted {
             files_before: files.len(),
@@ -235,11 +234,7 @@ async fn replace(
 }
 
 /// The windows of a source's day that `ingest_windows` lists.
-async fn listed(
-    context: &SessionContext,
-    store: &LakeStore,
-    day: &PartitionKey,
-) -> Result<BTreeSet<TimeWindow>, LakeError> {
+async fn listed(store: &LakeStore, day: &PartitionKey) -> Result<BTreeSet<TimeWindow>, LakeError> {
     let mut windows = BTreeSet::new();
     let Some(spec) = super::schema::table("ingest_windows") else {
         return Ok(windows);
@@ -251,8 +246,9 @@ async fn listed(
         .into_values()
         .filter(|file| file.partition == *day)
         .collect();
+    let context = session::bare(store, limits())?;
     let failed = |e| LakeError::sql("read ingest_windows", e);
-    let frame = frame(context, store, spec, &files)?
+    let frame = frame(&context, store, spec, &files)?
         .select_columns(&["window_start", "window_end"])
         .map_err(failed)?;
     for batch in frame.collect().await.map_err(failed)? {
@@ -300,7 +296,6 @@ fn frame(
 
 /// All rows of the files with their windows, in files that follow each other in the key's order.
 async fn merge(
-    context: &SessionContext,
     store: &LakeStore,
     spec: &'static TableSpec,
     day: &PartitionKey,
@@ -308,17 +303,18 @@ async fn merge(
 ) -> Result<Vec<DataFile>, LakeError> {
     let failed = |e| LakeError::sql(format!("compact {}", spec.name), e);
     let wide = wide(spec)?;
+    let context = session::bare(store, limits())?;
     let (compacted, own): (Vec<DataFile>, Vec<DataFile>) =
         files.iter().cloned().partition(DataFile::is_compacted);
     let mut frames = Vec::new();
     if !compacted.is_empty() {
-        frames.push(frame(context, store, wide, &compacted)?);
+        frames.push(frame(&context, store, wide, &compacted)?);
     }
     for file in own {
         let window = window(&file)?;
         let [start, end] = WINDOW_COLUMNS;
         frames.push(
-            frame(context, store, spec, &[file])?
+            frame(&context, store, spec, &[file])?
                 .with_column(start, lit(window.start_ms))
                 .and_then(|frame| frame.with_column(end, lit(window.end_ms)))
                 .map_err(failed)?,
