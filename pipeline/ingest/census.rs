@@ -10,10 +10,11 @@ use datafusion::arrow::datatypes::Int64Type;
 use super::driver::{IngestOptions, selectors};
 use super::error::IngestError;
 use super::pivot::WindowPivot;
-use super::prometheus::{SampleSource, SeriesSamples, SourceError};
+use super::prometheus::{Matcher, SampleSource, SeriesSamples, SourceError};
 use super::rows::TableBatches;
 use crate::ingest::aliases::Aliases;
 use crate::model::TimeWindow;
+use crate::model::time::HOUR_MS;
 
 /// What one table would get of the probed window.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -183,10 +184,19 @@ pub(super) async fn census(
     Ok(census)
 }
 
-/// How much of a source's end is looked at for the values of a label, and how far back that end is
-/// looked for: extents are rounded to hours.
+/// How much of a source's end is looked at for the values of a label.
 const VALUES_PROBE_MS: i64 = 10 * 60_000;
-const VALUES_PROBES: i64 = 7;
+/// How far back that end is looked for: extents are rounded to hours or days.
+const END_HOURS: i64 = 26;
+/// Metrics of which one is there wherever there is anything to read, and that have few series.
+const END_MARKERS: [&str; 6] = [
+    "up",
+    "kube_pod_info",
+    "DCGM_FI_DEV_GPU_UTIL",
+    "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    "vllm:num_requests_running",
+    "sglang:num_running_reqs",
+];
 
 /// The values that a label has on the series that an ingest would read, and how many series have
 /// each, at the newest end of the source; series without the label count under the empty value.
@@ -202,27 +212,40 @@ pub(super) async fn label_values(
         cluster_label: None,
         ..options.clone()
     };
-    let selectors = selectors(&aliases, &all_clusters);
-    let mut values: BTreeMap<String, u64> = BTreeMap::new();
-    for probe in 0..VALUES_PROBES {
-        let end_ms = end_ms - probe * VALUES_PROBE_MS;
-        let window = TimeWindow::new(end_ms - VALUES_PROBE_MS, end_ms);
-        for selector in &selectors {
-            let mut count = |series: SeriesSamples| {
-                let value = series.labels.get(label).unwrap_or("");
-                *values.entry(value.to_owned()).or_default() += 1;
-                Ok(())
-            };
-            let read = source.read(selector, window, &mut count).await;
-            read.map_err(|source: SourceError| IngestError::Source {
-                name: name.to_owned(),
-                window: window.key(),
-                source,
-            })?;
+    let failed = |window: TimeWindow| {
+        move |source: SourceError| IngestError::Source {
+            name: name.to_owned(),
+            window: window.key(),
+            source,
         }
-        if !values.is_empty() {
+    };
+    let mut markers = vec![Matcher::one_of("__name__", END_MARKERS)];
+    markers.extend_from_slice(&options.matchers);
+    let mut newest_ms = None;
+    for hour in 0..END_HOURS {
+        let end_ms = end_ms - hour * HOUR_MS;
+        let window = TimeWindow::new(end_ms - HOUR_MS, end_ms);
+        let mut latest = |series: SeriesSamples| {
+            newest_ms = newest_ms.max(series.samples.last().map(|sample| sample.ts_ms));
+            Ok(())
+        };
+        let read = source.read(&markers, window, &mut latest).await;
+        read.map_err(failed(window))?;
+        if newest_ms.is_some() {
             break;
         }
+    }
+    let end_ms = newest_ms.map_or(end_ms, |newest_ms| newest_ms + 1);
+    let window = TimeWindow::new(end_ms - VALUES_PROBE_MS, end_ms);
+    let mut values: BTreeMap<String, u64> = BTreeMap::new();
+    for selector in selectors(&aliases, &all_clusters) {
+        let mut count = |series: SeriesSamples| {
+            let value = series.labels.get(label).unwrap_or("");
+            *values.entry(value.to_owned()).or_default() += 1;
+            Ok(())
+        };
+        let read = source.read(&selector, window, &mut count).await;
+        read.map_err(failed(window))?;
     }
     Ok(values)
 }

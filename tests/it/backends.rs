@@ -8,13 +8,15 @@ use std::process::{Command, Output};
 
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use idleproof::ingest::prometheus::{
-    ExportSource, Labels, Matcher, Mode, RangeSource, RemoteSource, STALE_NAN_BITS, SampleSource,
+    ExportSource, Labels, Mode, RangeSource, RemoteSource, STALE_NAN_BITS, SampleSource,
     SeriesSamples, ServerSource, is_stale_nan,
 };
 use idleproof::lake::{Lake, LakeView, read_only_sql};
 use idleproof::model::TimeWindow;
 
-use super::peers::{Data, Relay, Server, client, flush, options, peer, prometheus, read, victoria};
+use super::peers::{
+    Data, Relay, Server, all, client, flush, options, peer, prometheus, read, victoria,
+};
 
 /// Time, count, sum and buckets (upper bound, count), all by bits.
 type Histograms = Vec<(i64, u64, u64, Vec<(u64, u64)>)>;
@@ -30,7 +32,7 @@ async fn full(source: &dyn SampleSource, window: TimeWindow) -> Full {
             value.to_bits()
         }
     };
-    let mut all = Full::new();
+    let mut found = Full::new();
     let mut sink = |series: SeriesSamples| {
         let floats = series.samples.iter().filter(|s| !s.is_stale());
         let floats: Vec<_> = floats.map(|s| (s.ts_ms, plain(s.value))).collect();
@@ -43,12 +45,12 @@ async fn full(source: &dyn SampleSource, window: TimeWindow) -> Full {
             })
             .collect();
         if !floats.is_empty() || !histograms.is_empty() {
-            assert!(all.insert(series.labels, (floats, histograms)).is_none());
+            assert!(found.insert(series.labels, (floats, histograms)).is_none());
         }
         Ok(())
     };
-    source.read(&[], window, &mut sink).await.unwrap();
-    all
+    source.read(&all(), window, &mut sink).await.unwrap();
+    found
 }
 
 fn assert_full(got: &Full, want: &Full, what: &str) {
@@ -162,7 +164,7 @@ async fn a_server_that_refuses_wide_ranges_is_asked_for_narrow_ones() {
         let program = peer(program).unwrap();
         let server = prometheus(&program, folder.path(), &["--query.max-samples=1"]).await;
         let range = RangeSource::new(options(server.port)).unwrap();
-        let error = read(&range, &[], window).await.unwrap_err();
+        let error = read(&range, &all(), window).await.unwrap_err();
         assert!(error.contains("422"), "{error}");
     }
 }
@@ -233,7 +235,7 @@ async fn victoria_metrics_spells_infinity_and_stale_markers_in_its_own_ways() {
         flush(server.port).await;
         let export = ExportSource::new(options(server.port)).unwrap();
         let window = TimeWindow::new(start, start + 3_600_000);
-        let got = read(&export, &[], window).await.unwrap();
+        let got = read(&export, &all(), window).await.unwrap();
         let mut want = written.clone();
         want.remove(3);
         assert_eq!(
@@ -243,7 +245,7 @@ async fn victoria_metrics_spells_infinity_and_stale_markers_in_its_own_ways() {
         );
         // Its own range queries give the same, the marker as any NaN.
         let range = RangeSource::new(options(server.port)).unwrap();
-        let got = read(&range, &[], window).await.unwrap();
+        let got = read(&range, &all(), window).await.unwrap();
         let got: Vec<_> = got.into_values().next().unwrap();
         want.retain(|(_, bits)| !is_stale_nan(f64::from_bits(*bits)));
         assert_eq!(got[..want.len()], want, "{program}");

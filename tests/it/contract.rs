@@ -16,7 +16,9 @@ use idleproof::ingest::{IngestOptions, LakeSink, Outcome, RawSink, ingest_sample
 use idleproof::lake::{Lake, source_lease};
 use idleproof::model::TimeWindow;
 
-use super::peers::{Data, Relay, Server, assert_same, options, peer, prometheus, read, victoria};
+use super::peers::{
+    Data, Relay, Server, all, assert_same, options, peer, prometheus, read, victoria,
+};
 
 /// A way in, with the program that it meets.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -197,7 +199,7 @@ async fn every_source_gives_the_window_and_nothing_else() {
             let got = read(source, matchers, window).await;
             got.unwrap_or_else(|error| panic!("{kind:?}: {error}"))
         };
-        assert_same(&read(&[], DAY).await, &data.content(DAY), &what);
+        assert_same(&read(&all(), DAY).await, &data.content(DAY), &what);
 
         // The counter falls, and is told as it fell.
         let tokens = [Matcher::equal("__name__", "vllm:generation_tokens_total")];
@@ -228,9 +230,9 @@ async fn every_source_gives_the_window_and_nothing_else() {
 
         // Nothing where there is nothing.
         let before = TimeWindow::new(START_MS - 3_600_000, START_MS);
-        assert!(read(&[], before).await.is_empty(), "{what}");
+        assert!(read(&all(), before).await.is_empty(), "{what}");
         let empty = TimeWindow::new(times[3], times[3]);
-        assert!(read(&[], empty).await.is_empty(), "{what}");
+        assert!(read(&all(), empty).await.is_empty(), "{what}");
         let nobody = [Matcher::equal("pod", "\"} or {x=\"")];
         assert!(read(&nobody, DAY).await.is_empty(), "{what}");
 
@@ -259,7 +261,7 @@ async fn no_source_takes_a_half_answer_for_a_whole_one() {
                     ..Relay::default()
                 };
                 let source = kind.through(server.port, relay).await;
-                let got = read(source.as_ref(), &[], DAY).await;
+                let got = read(source.as_ref(), &all(), DAY).await;
                 let error = got.expect_err(&format!("{kind:?} at {percent} %"));
                 assert!(error.contains("; "), "says what to do: {error}");
             }
@@ -267,7 +269,7 @@ async fn no_source_takes_a_half_answer_for_a_whole_one() {
             cut_blocks(&held.folder.path().join("data"));
             let cut = BlockSource::open(&held.folder.path().join("data"));
             let got = match cut {
-                Ok(source) => read(&source, &[], DAY).await.map(|_| ()),
+                Ok(source) => read(&source, &all(), DAY).await.map(|_| ()),
                 Err(error) => Err(error.to_string()),
             };
             got.unwrap_err();

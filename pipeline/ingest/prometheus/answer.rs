@@ -60,8 +60,16 @@ pub(super) struct Cutter {
     escaped: bool,
     /// Where the last string at the frame's level begins and ends: the key of what opens next.
     key: (usize, usize),
-    in_data: bool,
-    in_result: bool,
+    place: Place,
+}
+
+/// Which object of the answer the frame stands in.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Outside,
+    Data,
+    Result,
 }
 
 /// Depth within the array of `data.result`.
@@ -85,8 +93,9 @@ impl Cutter {
         byte: u8,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Wrong>,
     ) -> Result<(), Wrong> {
-        let within = self.in_result && self.depth > RESULT_DEPTH;
-        let begins = self.in_result && self.depth == RESULT_DEPTH && !self.in_string;
+        let in_result = self.place == Place::Result;
+        let within = in_result && self.depth > RESULT_DEPTH;
+        let begins = in_result && self.depth == RESULT_DEPTH && !self.in_string;
         if begins && byte == b'{' {
             self.depth += 1;
             self.element.clear();
@@ -137,9 +146,10 @@ impl Cutter {
                 if within && self.depth == RESULT_DEPTH {
                     take(&self.element)?;
                     self.element.clear();
-                } else if self.depth < RESULT_DEPTH {
-                    self.in_result = false;
-                    self.in_data &= self.depth >= 2;
+                } else if self.depth < 2 {
+                    self.place = Place::Outside;
+                } else if self.depth < RESULT_DEPTH && in_result {
+                    self.place = Place::Data;
                 }
             }
             _ => {}
@@ -154,9 +164,13 @@ impl Cutter {
         }
         let key = self.frame.get(self.key.0..self.key.1).unwrap_or(b"");
         if self.depth == 2 && byte == b'{' && key == b"data" {
-            self.in_data = true;
-        } else if self.depth == RESULT_DEPTH && self.in_data && byte == b'[' && key == b"result" {
-            self.in_result = true;
+            self.place = Place::Data;
+        } else if self.depth == RESULT_DEPTH
+            && self.place == Place::Data
+            && byte == b'['
+            && key == b"result"
+        {
+            self.place = Place::Result;
         }
         Ok(())
     }

@@ -7,6 +7,8 @@ use super::queries::FAR_MS;
 use crate::model::TimeWindow;
 use crate::model::time::{DAY_MS, HOUR_MS};
 
+/// Nothing is older: 2010-01-01.
+const BEFORE_ALL_MS: i64 = 1_262_304_000_000;
 /// Ranges up to this long are looked up day by day.
 const STRIDE_MS: i64 = 30 * DAY_MS;
 /// How far the walk goes back: ten years.
@@ -18,10 +20,9 @@ const AHEAD_MS: i64 = 2 * DAY_MS;
 
 impl RemoteSource {
     /// Whether label queries heed any range that they are given: somewhere there are labels, and
-    /// in the far future there are none.
+    /// in the long time before there was a Prometheus there are none.
     pub(super) async fn heeds_ranges(&self) -> Result<bool, SourceError> {
-        Ok(self.any_between(0, FAR_MS).await?
-            && !self.any_between(FAR_MS - HOUR_MS, FAR_MS).await?)
+        Ok(self.any_between(0, FAR_MS).await? && !self.any_between(0, BEFORE_ALL_MS).await?)
     }
 
     /// The span in which the server may hold samples, in whole days outwards, but never beyond the
