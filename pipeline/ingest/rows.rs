@@ -1,12 +1,14 @@
 //! Owns the way from rows to record batches, for any table by its column contract, and the digest
 //! of a window's content. Does not know what a row means. Called by `pivot` and `kubernetes`.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::{
-    Array, ArrayBuilder, ArrayRef, BooleanArray, BooleanBuilder, Float64Array, Float64Builder,
-    Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray, StringBuilder,
-    TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    Array, ArrayBuilder, ArrayRef, BooleanArray, BooleanBuilder, DictionaryArray, Float64Array,
+    Float64Builder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray,
+    StringBuilder, StringDictionaryBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use sha2::{Digest, Sha256};
 
@@ -34,6 +36,38 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// One column of neighbouring rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Block<'a> {
+    /// The same in every row.
+    Same(Cell<'a>),
+    /// Milliseconds since the epoch.
+    Times(&'a [i64]),
+    /// NaN where there is no value.
+    Floats(&'a [f64]),
+    Lists(&'a Lists),
+}
+
+/// A list of floats, or none, for each of neighbouring rows.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    values: Vec<f64>,
+    /// Where each row's list ends in `values`; `None` where there is no list.
+    ends: Vec<Option<usize>>,
+}
+
+impl Lists {
+    pub(crate) fn push(&mut self, list: Option<&[f64]>) {
+        self.values.extend_from_slice(list.unwrap_or(&[]));
+        self.ends.push(list.map(|_| self.values.len()));
+    }
+
+    /// Whether no row has a list.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.ends.iter().all(Option::is_none)
+    }
+}
+
 /// A row that does not fit its table: a mistake of this program, never of the input.
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {
@@ -51,6 +85,8 @@ pub enum RowError {
 
 enum Builder {
     Text(StringBuilder),
+    /// Texts that repeat from row to row, each kept once a batch.
+    Label(StringDictionaryBuilder<Int32Type>),
     Int(Int64Builder),
     Float(Float64Builder),
     Bool(BooleanBuilder),
@@ -59,8 +95,9 @@ enum Builder {
 }
 
 impl Builder {
-    fn new(column_type: ColumnType) -> Option<Self> {
+    fn new(column_type: ColumnType, labels: bool) -> Option<Self> {
         Some(match column_type {
+            ColumnType::Text if labels => Self::Label(StringDictionaryBuilder::new()),
             ColumnType::Text => Self::Text(StringBuilder::new()),
             ColumnType::Int => Self::Int(Int64Builder::new()),
             ColumnType::Float => Self::Float(Float64Builder::new()),
@@ -82,6 +119,9 @@ impl Builder {
         match (self, cell) {
             (Self::Text(b), Cell::Text(v)) => b.append_value(v),
             (Self::Text(b), Cell::Null) => b.append_null(),
+            // Fails only beyond 2³¹ distinct texts.
+            (Self::Label(b), Cell::Text(v)) => return b.append(v).is_ok(),
+            (Self::Label(b), Cell::Null) => b.append_null(),
             (Self::Int(b), Cell::Int(v)) => b.append_value(v),
             (Self::Int(b), Cell::Null) => b.append_null(),
             (Self::Float(b), Cell::Float(v)) => b.append_value(v),
@@ -103,9 +143,54 @@ impl Builder {
         true
     }
 
+    /// Adds `rows` of a block; false if it is of another type.
+    fn push_block(&mut self, block: Block<'_>, rows: std::ops::Range<usize>) -> bool {
+        let count = rows.len();
+        match (self, block) {
+            (Self::Label(b), Block::Same(Cell::Text(v))) => return b.append_n(v, count).is_ok(),
+            (Self::Label(b), Block::Same(Cell::Null)) => b.append_nulls(count),
+            (Self::Int(b), Block::Same(Cell::Int(v))) => b.append_value_n(v, count),
+            (Self::Int(b), Block::Same(Cell::Null)) => b.append_nulls(count),
+            (Self::Float(b), Block::Same(Cell::Null)) => b.append_nulls(count),
+            (Self::Float(b), Block::Floats(values)) => {
+                let Some(values) = values.get(rows) else {
+                    return false;
+                };
+                if values.iter().any(|value| value.is_nan()) {
+                    let there = values.iter().map(|v| (!v.is_nan()).then_some(*v));
+                    there.for_each(|value| b.append_option(value));
+                } else {
+                    b.append_slice(values);
+                }
+            }
+            (Self::Time(b), Block::Times(times)) => {
+                for ms in times.get(rows).unwrap_or(&[]) {
+                    match ms.checked_mul(1_000) {
+                        Some(us) => b.append_value(us),
+                        None => return false,
+                    }
+                }
+            }
+            (Self::Floats(b), Block::Lists(lists)) => {
+                let before = lists.ends.iter().take(rows.start).rev();
+                let mut start = before.flatten().next().copied().unwrap_or(0);
+                for end in lists.ends.get(rows).unwrap_or(&[]) {
+                    let end_here = end.unwrap_or(start);
+                    b.values().append_slice(&lists.values[start..end_here]);
+                    b.append(end.is_some());
+                    start = end_here;
+                }
+            }
+            (builder, Block::Same(cell)) => return rows.into_iter().all(|_| builder.push(cell)),
+            _ => return false,
+        }
+        true
+    }
+
     fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Text(b) => ArrayBuilder::finish(b),
+            Self::Label(b) => ArrayBuilder::finish(b),
             Self::Int(b) => ArrayBuilder::finish(b),
             Self::Float(b) => ArrayBuilder::finish(b),
             Self::Bool(b) => ArrayBuilder::finish(b),
@@ -118,6 +203,7 @@ impl Builder {
 /// Takes rows of one table and gives record batches of its file schema.
 pub(crate) struct TableRows {
     spec: &'static TableSpec,
+    schema: SchemaRef,
     builders: Vec<Builder>,
     pending: usize,
     done: Vec<RecordBatch>,
@@ -125,22 +211,54 @@ pub(crate) struct TableRows {
 
 impl TableRows {
     pub(crate) fn new(spec: &'static TableSpec) -> Result<Self, RowError> {
+        Self::with_builders(spec, false)
+    }
+
+    /// For tables whose texts are labels, the same in many rows: they are held as dictionaries,
+    /// which takes a tenth of the memory. What is stored, and its digest, are the same.
+    pub(crate) fn labelled(spec: &'static TableSpec) -> Result<Self, RowError> {
+        Self::with_builders(spec, true)
+    }
+
+    fn with_builders(spec: &'static TableSpec, labels: bool) -> Result<Self, RowError> {
         let builders = spec
             .columns
             .iter()
             .map(|column| {
-                Builder::new(column.column_type).ok_or(RowError::Cell {
+                Builder::new(column.column_type, labels).ok_or(RowError::Cell {
                     table: spec.name,
                     column: column.name,
                 })
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let stored = spec.file_schema();
+        let held = stored.fields().iter().zip(&builders);
+        let fields: Vec<Field> = held
+            .map(|(field, builder)| match builder {
+                Builder::Label(_) => {
+                    let texts = DataType::Dictionary(
+                        Box::new(DataType::Int32),
+                        Box::new(field.data_type().clone()),
+                    );
+                    field.as_ref().clone().with_data_type(texts)
+                }
+                _ => field.as_ref().clone(),
+            })
+            .collect();
         Ok(Self {
             spec,
+            schema: Arc::new(Schema::new(fields)),
             builders,
             pending: 0,
             done: Vec::new(),
         })
+    }
+
+    fn misfit(&self, column: &'static str) -> RowError {
+        RowError::Cell {
+            table: self.spec.name,
+            column,
+        }
     }
 
     /// Adds a row: one cell a column, in the table's order.
@@ -150,10 +268,7 @@ impl TableRows {
             let fits =
                 (column.nullable || !matches!(cell, Cell::Null)) && self.builders[index].push(cell);
             if !fits {
-                return Err(RowError::Cell {
-                    table: self.spec.name,
-                    column: column.name,
-                });
+                return Err(self.misfit(column.name));
             }
         }
         self.pending += 1;
@@ -163,12 +278,39 @@ impl TableRows {
         Ok(())
     }
 
+    /// Adds `count` rows at once: one block a column, in the table's order.
+    pub(crate) fn push_blocks(
+        &mut self,
+        count: usize,
+        blocks: &[Block<'_>],
+    ) -> Result<(), RowError> {
+        let mut from = 0;
+        while from < count {
+            let to = count.min(from + ROWS_PER_BATCH - self.pending);
+            for (index, column) in self.spec.columns.iter().enumerate() {
+                let none = Block::Same(Cell::Null);
+                let block = blocks.get(index).copied().unwrap_or(none);
+                let fits = (column.nullable || !matches!(block, Block::Same(Cell::Null)))
+                    && self.builders[index].push_block(block, from..to);
+                if !fits {
+                    return Err(self.misfit(column.name));
+                }
+            }
+            self.pending += to - from;
+            from = to;
+            if self.pending == ROWS_PER_BATCH {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), RowError> {
         if self.pending == 0 {
             return Ok(());
         }
         let arrays = self.builders.iter_mut().map(Builder::finish).collect();
-        let batch = RecordBatch::try_new(self.spec.file_schema(), arrays).map_err(|source| {
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(|source| {
             RowError::Batch {
                 table: self.spec.name,
                 source,
@@ -232,6 +374,8 @@ fn hash_column(hasher: &mut Sha256, column: &ArrayRef) {
     let any = column.as_any();
     if let Some(text) = any.downcast_ref::<StringArray>() {
         hash_text(hasher, text);
+    } else if let Some(labels) = any.downcast_ref::<DictionaryArray<Int32Type>>() {
+        hash_labels(hasher, labels);
     } else if let Some(floats) = any.downcast_ref::<Float64Array>() {
         hash_words(hasher, floats.iter().flatten().map(f64::to_bits));
     } else if let Some(ints) = any.downcast_ref::<Int64Array>() {
@@ -269,6 +413,30 @@ fn hash_text(hasher: &mut Sha256, text: &StringArray) {
         }
     }
     hash_run(hasher, run);
+}
+
+/// As [`hash_text`]; equal keys are equal texts.
+fn hash_labels(hasher: &mut Sha256, labels: &DictionaryArray<Int32Type>) {
+    let Some(texts) = labels.values().as_any().downcast_ref::<StringArray>() else {
+        return;
+    };
+    let mut run: Option<(i32, u64)> = None;
+    let mut end = |run: Option<(i32, u64)>| {
+        hash_run(
+            hasher,
+            run.map(|(key, count)| (texts.value(key as usize), count)),
+        );
+    };
+    for key in labels.keys().iter().flatten() {
+        match &mut run {
+            Some((current, count)) if *current == key => *count += 1,
+            _ => {
+                end(run);
+                run = Some((key, 1));
+            }
+        }
+    }
+    end(run);
 }
 
 fn hash_run(hasher: &mut Sha256, run: Option<(&str, u64)>) {

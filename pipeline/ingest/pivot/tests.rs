@@ -1,6 +1,7 @@
 //! Rows expected exactly, of real captured pages and of series made to break naive pivots.
 
 use datafusion::arrow::array::{Array, AsArray, ListArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 
 use super::*;
@@ -89,6 +90,10 @@ fn rows(pivoted: &Pivoted, table: &str) -> Vec<String> {
                 .filter(|(_, column)| column.is_valid(row))
                 .map(|(field, column)| {
                     let value = match field.data_type() {
+                        DataType::Dictionary(..) => {
+                            let texts = cast(column, &DataType::Utf8).unwrap();
+                            texts.as_string::<i32>().value(row).to_owned()
+                        }
                         DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
                         DataType::Int64 => {
                             column.as_primitive::<Int64Type>().value(row).to_string()
