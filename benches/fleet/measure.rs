@@ -224,7 +224,7 @@ async fn write(place: &str, folder: &Path) -> Figures {
         let info = CommitInfo {
             now_ms: START_MS,
             code_version: "bench".to_owned(),
-            details: Vec::new(),
+            details: std::collections::BTreeMap::new(),
         };
         lake.replace_window(&lease, table.table, SOURCE, window, table.batches, info)
             .await

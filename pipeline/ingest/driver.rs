@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::aliases::Aliases;
+use super::digest::content_digest;
 use super::error::IngestError;
 use super::kubernetes::{self, KindCounts, KubernetesExport};
 use super::pivot::{PivotError, PivotOptions, Pivoted, RAW_SAMPLE_TABLES, WindowPivot};
 use super::plan;
 use super::progress::{Listener, Progress};
 use super::prometheus::{Matcher, SampleSource, SeriesSamples, SourceError};
-use super::rows::{Cell, TableBatches, content_digest, single_row};
+use super::rows::{Cell, TableBatches, single_row};
 use super::sink::{RawSink, StoredWindow};
 use crate::lake::schema;
 use crate::model::TimeWindow;

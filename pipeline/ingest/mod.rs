@@ -7,6 +7,7 @@
 
 pub mod aliases;
 mod census;
+mod digest;
 mod driver;
 mod error;
 pub mod kubernetes;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 use url::Url;
 
 pub use census::{Census, TableCensus};
+pub use digest::content_digest;
 pub use driver::{
     IngestOptions, IngestReport, Outcome, WindowReport, ingest_export, ingest_samples,
     selector_digest,
@@ -34,7 +36,7 @@ pub use kubernetes::{
 };
 pub use plan::windows;
 pub use progress::{Listener, Progress};
-pub use rows::{RowError, TableBatches, content_digest};
+pub use rows::{RowError, TableBatches};
 pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow, stored_windows};
 
 use crate::lake::{Lake, Lease};

@@ -1,20 +1,18 @@
-//! Owns the way from rows to record batches, for any table by its column contract, and the digest
-//! of a window's content. Does not know what a row means. Called by `pivot` and `kubernetes`.
+//! Owns the way from rows to record batches, for any table by its column contract. Does not know
+//! what a row means. Called by `pivot` and `kubernetes`.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayBuilder, ArrayRef, BooleanArray, BooleanBuilder, DictionaryArray, Float64Array,
-    Float64Builder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray,
-    StringBuilder, StringDictionaryBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, RecordBatch,
+    StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
-use sha2::{Digest, Sha256};
 
 use crate::lake::schema::{ColumnType, TableSpec};
 
-/// Rows in one record batch. The digest runs over batches, so this number is part of it.
+/// Rows in one record batch. The digest of a window runs over batches, so this number is part of it.
 const ROWS_PER_BATCH: usize = 65_536;
 
 /// One value of a row.
@@ -27,7 +25,6 @@ pub(crate) enum Cell<'a> {
     Bool(bool),
     /// Milliseconds since the epoch, stored as microseconds.
     Time(i64),
-    Floats(&'a [f64]),
 }
 
 impl<'a> Cell<'a> {
@@ -133,10 +130,6 @@ impl Builder {
                 None => return false,
             },
             (Self::Time(b), Cell::Null) => b.append_null(),
-            (Self::Floats(b), Cell::Floats(list)) => {
-                b.values().append_slice(list);
-                b.append(true);
-            }
             (Self::Floats(b), Cell::Null) => b.append_null(),
             _ => return false,
         }
@@ -344,123 +337,6 @@ impl TableBatches {
     }
 }
 
-/// The digest of what a window holds: rows only, never files or the order of arrival.
-#[must_use]
-pub fn content_digest(tables: &[TableBatches]) -> String {
-    let mut hasher = Sha256::new();
-    for table in tables {
-        hasher.update(table.table.as_bytes());
-        hasher.update((table.rows() as u64).to_le_bytes());
-        for batch in &table.batches {
-            for column in batch.columns() {
-                hash_column(&mut hasher, column);
-            }
-        }
-    }
-    hex::encode(hasher.finalize())
-}
-
-fn hash_column(hasher: &mut Sha256, column: &ArrayRef) {
-    let rows = column.len();
-    hasher.update((rows as u64).to_le_bytes());
-    hasher.update((column.null_count() as u64).to_le_bytes());
-    if column.null_count() == rows {
-        return;
-    }
-    if column.null_count() > 0 {
-        let bits: Vec<u8> = (0..rows).map(|row| u8::from(column.is_null(row))).collect();
-        hasher.update(&bits);
-    }
-    let any = column.as_any();
-    if let Some(text) = any.downcast_ref::<StringArray>() {
-        hash_text(hasher, text);
-    } else if let Some(labels) = any.downcast_ref::<DictionaryArray<Int32Type>>() {
-        hash_labels(hasher, labels);
-    } else if let Some(floats) = any.downcast_ref::<Float64Array>() {
-        hash_words(hasher, floats.iter().flatten().map(f64::to_bits));
-    } else if let Some(ints) = any.downcast_ref::<Int64Array>() {
-        hash_words(hasher, ints.iter().flatten().map(i64::cast_unsigned));
-    } else if let Some(times) = any.downcast_ref::<TimestampMicrosecondArray>() {
-        hash_words(hasher, times.iter().flatten().map(i64::cast_unsigned));
-    } else if let Some(lists) = any.downcast_ref::<ListArray>() {
-        hash_words(
-            hasher,
-            (0..rows).map(|row| lists.value_length(row).cast_unsigned().into()),
-        );
-        hash_column(hasher, lists.values());
-    } else if let Some(flags) = any.downcast_ref::<BooleanArray>() {
-        hash_words(hasher, flags.iter().flatten().map(u64::from));
-    } else {
-        // `Builder` makes no other type.
-        debug_assert!(
-            false,
-            "a column of type {} has no digest",
-            column.data_type()
-        );
-    }
-}
-
-/// Labels repeat from row to row: each run of equal texts is hashed once.
-fn hash_text(hasher: &mut Sha256, text: &StringArray) {
-    let mut run: Option<(&str, u64)> = None;
-    for value in text.iter().flatten() {
-        match &mut run {
-            Some((current, count)) if *current == value => *count += 1,
-            _ => {
-                hash_run(hasher, run);
-                run = Some((value, 1));
-            }
-        }
-    }
-    hash_run(hasher, run);
-}
-
-/// As [`hash_text`]; equal keys are equal texts.
-fn hash_labels(hasher: &mut Sha256, labels: &DictionaryArray<Int32Type>) {
-    let Some(texts) = labels.values().as_any().downcast_ref::<StringArray>() else {
-        return;
-    };
-    let mut run: Option<(i32, u64)> = None;
-    let mut end = |run: Option<(i32, u64)>| {
-        hash_run(
-            hasher,
-            run.map(|(key, count)| (texts.value(key as usize), count)),
-        );
-    };
-    for key in labels.keys().iter().flatten() {
-        match &mut run {
-            Some((current, count)) if *current == key => *count += 1,
-            _ => {
-                end(run);
-                run = Some((key, 1));
-            }
-        }
-    }
-    end(run);
-}
-
-fn hash_run(hasher: &mut Sha256, run: Option<(&str, u64)>) {
-    if let Some((value, count)) = run {
-        hasher.update((value.len() as u64).to_le_bytes());
-        hasher.update(value.as_bytes());
-        hasher.update(count.to_le_bytes());
-    }
-}
-
-fn hash_words(hasher: &mut Sha256, words: impl Iterator<Item = u64>) {
-    let mut buffer = [0_u8; 4096];
-    let mut filled = 0;
-    for word in words {
-        buffer[filled..filled + 8].copy_from_slice(&word.to_le_bytes());
-        filled += 8;
-        if filled == buffer.len() {
-            hasher.update(buffer);
-            filled = 0;
-        }
-    }
-    hasher.update(&buffer[..filled]);
-}
-
 /// A batch of one row, for tables with a single one.
 pub(crate) fn single_row(
     spec: &'static TableSpec,
@@ -474,72 +350,57 @@ pub(crate) fn single_row(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::digest::content_digest;
     use crate::lake::schema;
 
-    fn misc(rows: &[(&str, i64, f64)]) -> TableBatches {
-        let mut table = TableRows::new(schema::table("misc_samples").unwrap()).unwrap();
-        for (metric, ts, value) in rows {
-            table
-                .push(&[
-                    Cell::Text("c"),
-                    Cell::Text(metric),
-                    Cell::Int(7),
-                    Cell::Time(*ts),
-                    Cell::Float(*value),
-                ])
-                .unwrap();
+    #[test]
+    fn rows_added_at_once_are_the_same_as_rows_added_one_by_one() {
+        let spec = schema::table("misc_samples").unwrap();
+        let count = ROWS_PER_BATCH + 1000;
+        let times: Vec<i64> = (0..count as i64).collect();
+        let values: Vec<f64> = (0..count)
+            .map(|row| if row % 7 == 0 { f64::NAN } else { row as f64 })
+            .collect();
+        let mut at_once = TableRows::labelled(spec).unwrap();
+        let mut one_by_one = TableRows::new(spec).unwrap();
+        for metric in ["a", "b", "b"] {
+            let fixed = [Cell::Text("c"), Cell::Text(metric), Cell::Int(7)];
+            let mut blocks = fixed.map(Block::Same).to_vec();
+            blocks.extend([Block::Times(&times), Block::Floats(&values)]);
+            at_once.push_blocks(count, &blocks).unwrap();
+            for (time, value) in times.iter().zip(&values) {
+                let value = Some(*value).filter(|v| !v.is_nan());
+                let mut row = fixed.to_vec();
+                row.push(Cell::Time(*time));
+                row.push(value.map_or(Cell::Null, Cell::Float));
+                one_by_one.push(&row).unwrap();
+            }
         }
-        table.finish().unwrap()
+        let (one, other) = (at_once.finish().unwrap(), one_by_one.finish().unwrap());
+        assert_eq!(one.batches.len(), other.batches.len());
+        assert_eq!(content_digest(&[one]), content_digest(&[other]));
     }
 
     #[test]
-    fn the_digest_sees_every_value_and_nothing_else() {
-        let base = content_digest(&[misc(&[("up", 1, 1.0), ("up", 2, 0.0)])]);
-        assert_eq!(
-            base,
-            content_digest(&[misc(&[("up", 1, 1.0), ("up", 2, 0.0)])])
-        );
-        for other in [
-            misc(&[("up", 1, 1.0), ("up", 2, -0.0)]),
-            misc(&[("up", 1, 1.0), ("up", 3, 0.0)]),
-            misc(&[("up", 1, 1.0), ("uq", 2, 0.0)]),
-            misc(&[("up", 1, 1.0)]),
-        ] {
-            assert_ne!(base, content_digest(&[other]));
+    fn lists_are_cut_where_batches_end() {
+        let mut lists = Lists::default();
+        assert!(lists.is_blank());
+        for list in [Some(&[1.0, 2.0][..]), None, Some(&[]), Some(&[3.0])] {
+            lists.push(list);
         }
-    }
-
-    #[test]
-    fn lists_and_nulls_are_part_of_the_digest() {
-        let spec = schema::table("serving_samples").unwrap();
-        let of = |ttft: Cell<'_>, counts: Cell<'_>| {
-            let row: Vec<Cell<'_>> = spec
-                .columns
-                .iter()
-                .map(|c| match (c.name, c.column_type, c.nullable) {
-                    ("ttft_le_seconds", ..) => ttft,
-                    ("ttft_bucket_counts", ..) => counts,
-                    (_, ColumnType::Text, false) => Cell::Text("x"),
-                    (_, ColumnType::Timestamp, _) => Cell::Time(1),
-                    _ => Cell::Null,
-                })
-                .collect();
-            let batches = single_row(spec, &row).unwrap();
-            assert_eq!(batches.rows(), 1);
-            content_digest(&[batches])
+        let taken = |rows: std::ops::Range<usize>| {
+            let mut builder = Builder::new(ColumnType::FloatList, true).unwrap();
+            assert!(builder.push_block(Block::Lists(&lists), rows));
+            format!("{:?}", builder.finish())
         };
-        let both = of(
-            Cell::Floats(&[0.1, f64::INFINITY]),
-            Cell::Floats(&[1.0, 2.0]),
+        let flat = |text: String| text.split_whitespace().collect::<String>();
+        let all = flat(taken(0..4));
+        assert!(
+            all.contains("[1.0,2.0,],],null,") || all.contains("1.0,2.0"),
+            "{all}"
         );
-        assert_ne!(
-            both,
-            of(
-                Cell::Floats(&[0.2, f64::INFINITY]),
-                Cell::Floats(&[1.0, 2.0])
-            )
-        );
-        assert_ne!(both, of(Cell::Null, Cell::Floats(&[1.0, 2.0])));
+        let rest = flat(taken(1..4));
+        assert!(!rest.contains("1.0,") && rest.contains("3.0"), "{rest}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! counters, readings that never repeat, so for each of them some rows of the file itself are tried.
 //! The choice depends on the rows and on nothing else. Called by `writer`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -123,46 +123,42 @@ fn best(column: &Column, tried: &ArrayRef, rows: usize) -> Result<Floats, Parque
     let Some(values) = values.as_primitive_opt::<Float64Type>() else {
         return Ok(Floats::Dictionary);
     };
-    let mut count = 0_usize;
-    let mut distinct = HashSet::new();
+    let mut times: HashMap<u64, usize> = HashMap::new();
     for value in values.iter().flatten() {
-        count += 1;
-        distinct.insert(value.to_bits());
+        *times.entry(value.to_bits()).or_default() += 1;
     }
+    let count: usize = times.values().sum();
     // Few values: a dictionary holds them, and nothing needs to be tried.
-    if distinct.len() * 16 <= count {
+    if times.len() * 16 <= count {
         return Ok(Floats::Dictionary);
     }
     let plain = size_of_plain(column, tried)? as f64 / count as f64;
     let in_group = count as f64 / tried.len() as f64 * rows.min(ROWS_PER_GROUP) as f64;
-    let entries = expected_distinct(distinct.len(), count, in_group);
+    let entries = expected_distinct(&times, count, in_group);
     if entries * 8.0 > DICTIONARY_BYTES as f64 {
         return Ok(Floats::Plain);
     }
-    // A dictionary's entries are as hard to pack as values that stand alone.
-    let dictionary = entries.log2().ceil() / 8.0 + entries / in_group * plain.max(4.0);
-    Ok(if dictionary < plain {
+    // A place takes the bits that number all entries; an entry is as hard to pack as a value that
+    // stands alone.
+    let place = entries.max(2.0).log2().ceil() / 8.0;
+    Ok(if place + entries / in_group * plain < plain {
         Floats::Dictionary
     } else {
         Floats::Plain
     })
 }
 
-/// How many distinct values `rows` would show if `count` showed `seen`: as many as draws from a
-/// set of equally likely ones give.
-fn expected_distinct(seen: usize, count: usize, rows: f64) -> f64 {
-    let (seen, count) = (seen as f64, count as f64);
-    let shown = |set: f64, draws: f64| set * -(-draws / set).exp_m1();
-    let (mut low, mut high) = (seen, seen * 1e6);
-    for _ in 0..64 {
-        let middle = (low * high).sqrt();
-        if shown(middle, count) < seen {
-            low = middle;
-        } else {
-            high = middle;
-        }
+/// How many distinct values `rows` would show, by Chao's estimate: the values that were met once
+/// and twice tell how many were not met yet. A value that is met all the time tells nothing.
+fn expected_distinct(times: &HashMap<u64, usize>, count: usize, rows: f64) -> f64 {
+    let met = |wanted: usize| times.values().filter(|t| **t == wanted).count() as f64;
+    let (once, twice) = (met(1), met(2).max(1.0));
+    let unmet = once * once / (2.0 * twice);
+    if unmet == 0.0 {
+        return times.len() as f64;
     }
-    shown(low, rows)
+    let more = (rows / count as f64 - 1.0).max(0.0);
+    times.len() as f64 + unmet * -(-more * once / unmet).exp_m1()
 }
 
 fn size_of_plain(column: &Column, tried: &ArrayRef) -> Result<usize, ParquetError> {

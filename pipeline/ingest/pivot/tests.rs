@@ -610,7 +610,7 @@ fn hostile_labels_and_times_outside_the_window_leave_no_rows() {
 #[test]
 fn the_order_of_arrival_does_not_change_the_content() {
     let text = include_str!("../../../tests/fixtures/metrics/ksm_excerpt.prom");
-    let digest = |pivoted: &Pivoted| crate::ingest::rows::content_digest(&pivoted.tables);
+    let digest = |pivoted: &Pivoted| crate::ingest::content_digest(&pivoted.tables);
     let mut all = page(text, &TARGET, 0);
     let forward = pivot(all.clone());
     all.reverse();
