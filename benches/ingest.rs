@@ -7,6 +7,7 @@
     reason = "a bench without its input is no bench, and its figures are printed"
 )]
 
+#[expect(dead_code, reason = "blocks are written in the older code only")]
 #[path = "../pipeline/ingest/prometheus/chunks/encode.rs"]
 mod encode;
 mod fleet;

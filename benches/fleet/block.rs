@@ -96,7 +96,7 @@ struct IndexWriter {
 impl IndexWriter {
     /// A section: its length, what it holds, its checksum. Gives where it begins.
     fn section(&mut self, body: &[u8]) -> u64 {
-        while self.bytes.len() % 4 != 0 {
+        while !self.bytes.len().is_multiple_of(4) {
             self.bytes.push(0);
         }
         let at = self.bytes.len() as u64;

@@ -146,7 +146,7 @@ impl Series {
         let mut total = (mix(noise_seed) % 1_000_000_000) as f64;
         for step in first..last {
             let late = mix(self.clock ^ (step as u64) << 16);
-            let late_ms = if late % 50 == 0 {
+            let late_ms = if late.is_multiple_of(50) {
                 (late >> 32) as i64 % 5 + 1
             } else {
                 0

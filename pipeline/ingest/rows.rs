@@ -174,7 +174,7 @@ impl Builder {
                     start = end_here;
                 }
             }
-            (builder, Block::Same(cell)) => return rows.into_iter().all(|_| builder.push(cell)),
+            (builder, Block::Same(cell)) => return (0..count).all(|_| builder.push(cell)),
             _ => return false,
         }
         true

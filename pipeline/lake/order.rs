@@ -133,12 +133,13 @@ fn without_labels(schema: &Arc<Schema>, batch: &RecordBatch) -> Result<RecordBat
         .fields()
         .iter()
         .zip(batch.columns())
-        .map(
-            |(field, column)| match column.data_type() == field.data_type() {
-                true => Ok(Arc::clone(column)),
-                false => cast(column, field.data_type()),
-            },
-        )
+        .map(|(field, column)| {
+            if column.data_type() == field.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                cast(column, field.data_type())
+            }
+        })
         .collect::<Result<Vec<_>, _>>()?;
     RecordBatch::try_new(Arc::clone(schema), columns)
 }

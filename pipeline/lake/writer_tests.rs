@@ -148,9 +148,10 @@ fn labelled(batch: &RecordBatch) -> RecordBatch {
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let is_text = field.data_type() == &DataType::Utf8;
-        let column = match is_text {
-            true => cast(column, &texts).unwrap(),
-            false => Arc::clone(column),
+        let column = if is_text {
+            cast(column, &texts).unwrap()
+        } else {
+            Arc::clone(column)
         };
         fields.push(
             field

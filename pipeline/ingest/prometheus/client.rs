@@ -12,7 +12,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 
 use super::chunks::Encoding;
 use super::http::{Http, RemoteOptions, chain, excerpt};
-use super::wire::{self, ChunkedReadResponse, ChunkedSeries, Frames, Label, ReadResponse};
+use super::wire::{self, ChunkedSeries, Frames, Label};
 use super::{
     Labels, MatchOp, Matcher, Sample, SampleSource, SeriesBuilder, SeriesSink, SourceError,
 };
@@ -104,8 +104,7 @@ impl RemoteSource {
                         .failed(format!("{what}{}", excerpt(frames.rest())))
                 })?;
                 let Some(frame) = frame else { break };
-                let message = ChunkedReadResponse::decode(frame)
-                    .map_err(|e| self.http.failed(format!("a frame is malformed ({e})")))?;
+                let message = wire::decode_frame(frame).map_err(|e| self.http.failed(e))?;
                 if message.query_index != 0 {
                     return Err(self
                         .http
@@ -168,8 +167,7 @@ impl RemoteSource {
         let unpacked = snap::raw::Decoder::new()
             .decompress_vec(&packed)
             .map_err(|e| malformed(e.to_string()))?;
-        let answer =
-            ReadResponse::decode(unpacked.as_slice()).map_err(|e| malformed(e.to_string()))?;
+        let answer = wire::decode_answer(&unpacked).map_err(malformed)?;
         drop(unpacked);
         let mut gather = Gather::new(window);
         for series in answer

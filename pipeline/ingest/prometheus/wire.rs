@@ -3,6 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use super::chunks::{ChunkError, Layout, Span, is_known_schema};
 use super::{HistogramSample, Labels, MatchOp, Matcher, Pattern};
@@ -202,6 +203,85 @@ fn quote(text: &str) -> String {
     out
 }
 
+/// Memory that one answer's messages may take once decoded. An empty message has two bytes on the
+/// wire and a hundred times that as a struct.
+const MAX_DECODED_BYTES: usize = 512 << 20;
+
+/// Decodes a frame, unless its messages would take more memory than [`MAX_DECODED_BYTES`].
+pub(super) fn decode_frame(frame: Bytes) -> Result<ChunkedReadResponse, String> {
+    // Chunk data stays in the frame and is not copied.
+    let cost = |depth: usize, _: u32, _: usize| match depth {
+        0 => size_of::<ChunkedSeries>(),
+        _ => size_of::<Chunk>().max(size_of::<Label>()),
+    };
+    check_cost(&frame, 1, &cost)?;
+    ChunkedReadResponse::decode(frame).map_err(|e| format!("a frame is malformed ({e})"))
+}
+
+/// As [`decode_frame`], of an unstreamed answer.
+pub(super) fn decode_answer(answer: &[u8]) -> Result<ReadResponse, String> {
+    let cost = |depth: usize, tag: u32, bytes: usize| match (depth, tag) {
+        (0, _) => size_of::<QueryResult>(),
+        (1, _) => size_of::<TimeSeries>(),
+        (_, 2) => size_of::<WireSample>(),
+        // A span or a count has one byte on the wire and eight in memory.
+        (_, 4) => size_of::<Histogram>() + bytes * 8,
+        _ => size_of::<Label>() + bytes,
+    };
+    check_cost(answer, 2, &cost)?;
+    ReadResponse::decode(answer).map_err(|e| format!("the answer is malformed ({e})"))
+}
+
+fn check_cost(
+    bytes: &[u8],
+    depths: usize,
+    cost: &dyn Fn(usize, u32, usize) -> usize,
+) -> Result<(), String> {
+    let mut left = MAX_DECODED_BYTES;
+    match spend(bytes, 0, depths, cost, &mut left) {
+        Err(Unfit::TooLarge) => Err(format!(
+            "the answer's messages would take more than {} MiB of memory",
+            MAX_DECODED_BYTES >> 20
+        )),
+        // What is malformed is said by the decoder.
+        Ok(()) | Err(Unfit::Malformed) => Ok(()),
+    }
+}
+
+enum Unfit {
+    TooLarge,
+    Malformed,
+}
+
+/// Takes from `left` what the messages in `bytes` cost, down to `depths` below.
+fn spend(
+    mut bytes: &[u8],
+    depth: usize,
+    depths: usize,
+    cost: &dyn Fn(usize, u32, usize) -> usize,
+    left: &mut usize,
+) -> Result<(), Unfit> {
+    while !bytes.is_empty() {
+        let (tag, kind) = decode_key(&mut bytes).map_err(|_| Unfit::Malformed)?;
+        if kind != WireType::LengthDelimited {
+            let context = DecodeContext::default();
+            skip_field(kind, tag, &mut bytes, context).map_err(|_| Unfit::Malformed)?;
+            continue;
+        }
+        let length = decode_varint(&mut bytes).map_err(|_| Unfit::Malformed)?;
+        let length = usize::try_from(length).map_err(|_| Unfit::Malformed)?;
+        let (body, after) = bytes.split_at_checked(length).ok_or(Unfit::Malformed)?;
+        *left = left
+            .checked_sub(cost(depth, tag, length))
+            .ok_or(Unfit::TooLarge)?;
+        if depth < depths {
+            spend(body, depth + 1, depths, cost, left)?;
+        }
+        bytes = after;
+    }
+    Ok(())
+}
+
 pub(super) fn labels(wire: Vec<Label>) -> Labels {
     wire.into_iter().map(|l| (l.name, l.value)).collect()
 }
@@ -346,10 +426,10 @@ mod tests {
             let mut frames = Frames::default();
             frames.push(&bytes);
             while let Ok(Some(message)) = frames.next() {
-                let _ = ChunkedReadResponse::decode(message);
+                let _ = decode_frame(message);
             }
-            let _ = ChunkedReadResponse::decode(bytes.as_slice());
-            if let Ok(response) = ReadResponse::decode(bytes.as_slice()) {
+            let _ = decode_frame(Bytes::copy_from_slice(&bytes));
+            if let Ok(response) = decode_answer(&bytes) {
                 for series in response.results.into_iter().flat_map(|r| r.timeseries) {
                     for histogram in series.histograms {
                         let _ = histogram.into_sample();
@@ -357,6 +437,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn messages_that_grow_a_hundredfold_are_refused_before_they_are_decoded() {
+        let many = |tag: u8, count: usize, body: &[u8]| {
+            let mut one = vec![tag << 3 | 2];
+            prost::encoding::encode_varint(body.len() as u64, &mut one);
+            one.extend(body);
+            one.repeat(count)
+        };
+        let refused = |outcome: Result<(), String>| outcome.is_err_and(|e| e.contains("512 MiB"));
+        // Six million empty histograms in one series: 12 MB.
+        let series = many(1, 1, &many(4, 6_000_000, &[]));
+        assert!(refused(decode_answer(&many(1, 1, &series)).map(|_| ())));
+        // Empty series in a frame of 30 MB.
+        let frame = Bytes::from(many(1, 15_000_000, &[]));
+        assert!(refused(decode_frame(frame).map(|_| ())));
+        let few = decode_answer(&many(1, 1, &many(1, 3, &many(1, 2, &[])))).unwrap();
+        assert_eq!(few.results[0].timeseries.len(), 3);
+        assert_eq!(few.results[0].timeseries[0].labels.len(), 2);
+        assert!(decode_frame(Bytes::from_static(&[0x0a, 5])).is_err());
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! What a remote-read server sends: frames of a stream, one packed body, chunks of six encodings.
 
-use prost::Message;
-
 use super::chunks::{self, Encoding};
-use super::wire::{self, ChunkedReadResponse, Frames, ReadResponse};
+use super::wire::{self, Frames};
 use super::{Sample, SeriesBuilder, SeriesSamples};
 use crate::model::TimeWindow;
 
@@ -36,7 +34,7 @@ pub fn frames(data: &[u8]) {
         loop {
             match frames.next() {
                 Ok(Some(frame)) => {
-                    let Ok(message) = ChunkedReadResponse::decode(frame) else {
+                    let Ok(message) = wire::decode_frame(frame) else {
                         return;
                     };
                     for series in message.chunked_series {
@@ -75,7 +73,7 @@ pub fn samples(data: &[u8]) {
             Err(_) => return,
         }
     };
-    let Ok(answer) = ReadResponse::decode(unpacked.as_slice()) else {
+    let Ok(answer) = wire::decode_answer(&unpacked) else {
         return;
     };
     let mut builder = SeriesBuilder::new(WINDOW);
