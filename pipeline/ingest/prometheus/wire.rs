@@ -229,7 +229,7 @@ pub(super) fn decode_answer(answer: &[u8]) -> Result<ReadResponse, String> {
         _ => size_of::<Label>() + bytes,
     };
     check_cost(answer, 2, &cost)?;
-    ReadResponse::decode(answer).map_err(|e| format!("the answer is malformed ({e})"))
+    ReadResponse::decode(answer).map_err(|e| e.to_string())
 }
 
 fn check_cost(
@@ -240,7 +240,7 @@ fn check_cost(
     let mut left = MAX_DECODED_BYTES;
     match spend(bytes, 0, depths, cost, &mut left) {
         Err(Unfit::TooLarge) => Err(format!(
-            "the answer's messages would take more than {} MiB of memory",
+            "its messages would take more than {} MiB of memory",
             MAX_DECODED_BYTES >> 20
         )),
         // What is malformed is said by the decoder.
