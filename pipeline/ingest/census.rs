@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::arrow::array::{Array, AsArray as _, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 
-use super::driver::{IngestOptions, selectors};
+use super::driver::IngestOptions;
 use super::error::IngestError;
 use super::pivot::WindowPivot;
 use super::prometheus::{Matcher, SampleSource, SeriesSamples, SourceError};
 use super::rows::TableBatches;
+use super::samples::selectors;
 use crate::ingest::aliases::Aliases;
+use crate::lake::columns::{self, text_at};
 use crate::model::TimeWindow;
 use crate::model::time::HOUR_MS;
 
@@ -138,15 +140,10 @@ impl TableCensus {
 }
 
 fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
-    let array = batch
-        .column_by_name(column)
-        .and_then(|array| array.as_string_opt::<i32>());
+    let texts = columns::text(batch, column).ok();
+    let at = |row| texts.as_ref().and_then(|texts| text_at(texts, row));
     (0..batch.num_rows())
-        .map(|row| {
-            array
-                .filter(|array| array.is_valid(row))
-                .map_or_else(String::new, |array| array.value(row).to_owned())
-        })
+        .map(|row| at(row).unwrap_or_default())
         .collect()
 }
 

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::digest::content_digest;
 use super::error::IngestError;
 use super::kubernetes::{self, KindCounts, KubernetesExport};
 use super::pivot::{PivotError, PivotOptions, Pivoted, RAW_SAMPLE_TABLES};
 use super::plan;
 use super::progress::Listener;
-use super::prometheus::{CountCheck, SourceError};
-use super::rows::{Cell, TableBatches, content_digest, single_row};
+use super::prometheus::{CountCheck, Matcher, SourceError};
+use super::rows::{Cell, TableBatches, single_row};
 use super::sink::{RawSink, StoredWindow};
 use crate::lake::schema;
 use crate::model::TimeWindow;

@@ -7,6 +7,7 @@
 
 pub mod aliases;
 mod census;
+mod digest;
 mod driver;
 mod error;
 pub mod kubernetes;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use url::Url;
 
 pub use census::{Census, TableCensus};
+pub use digest::content_digest;
 pub use driver::{IngestOptions, IngestReport, Outcome, WindowReport, ingest_export};
 pub use error::{ExportError, IngestError};
 pub use kubernetes::{
@@ -34,7 +36,7 @@ pub use kubernetes::{
 };
 pub use plan::windows;
 pub use progress::{Listener, Progress};
-pub use rows::{RowError, TableBatches, content_digest};
+pub use rows::{RowError, TableBatches};
 pub use samples::{ingest_samples, selector_digest};
 pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow, stored_windows};
 

@@ -1,6 +1,7 @@
 //! Rows expected exactly, of real captured pages and of series made to break naive pivots.
 
 use datafusion::arrow::array::{Array, AsArray, ListArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 
 use super::*;
@@ -89,6 +90,10 @@ fn rows(pivoted: &Pivoted, table: &str) -> Vec<String> {
                 .filter(|(_, column)| column.is_valid(row))
                 .map(|(field, column)| {
                     let value = match field.data_type() {
+                        DataType::Dictionary(..) => {
+                            let texts = cast(column, &DataType::Utf8).unwrap();
+                            texts.as_string::<i32>().value(row).to_owned()
+                        }
                         DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
                         DataType::Int64 => {
                             column.as_primitive::<Int64Type>().value(row).to_string()
@@ -605,7 +610,7 @@ fn hostile_labels_and_times_outside_the_window_leave_no_rows() {
 #[test]
 fn the_order_of_arrival_does_not_change_the_content() {
     let text = include_str!("../../../tests/fixtures/metrics/ksm_excerpt.prom");
-    let digest = |pivoted: &Pivoted| crate::ingest::rows::content_digest(&pivoted.tables);
+    let digest = |pivoted: &Pivoted| crate::ingest::content_digest(&pivoted.tables);
     let mut all = page(text, &TARGET, 0);
     let forward = pivot(all.clone());
     all.reverse();

@@ -25,6 +25,8 @@ const INDEX_GAP: u64 = 32 << 10;
 const HEADER_AHEAD: u64 = 64 << 20;
 /// A series of a million chunks stays below.
 const MAX_SERIES_BYTES: u64 = 16 << 20;
+/// Labels of one series, names and values: each is a reference, so a few bytes can mean gigabytes.
+const MAX_LABEL_BYTES: usize = 1 << 20;
 
 /// Where a chunk lies and the (closed) time it spans.
 #[derive(Debug, Clone, Copy)]
@@ -319,9 +321,14 @@ impl Symbols {
 fn parse_series(body: &[u8], symbols: &Symbols) -> Option<IndexSeries> {
     let mut cursor = Cursor(body);
     let mut pairs = Vec::new();
+    let mut label_bytes = 0;
     for _ in 0..cursor.uvarint()? {
         let name = symbols.get(cursor.uvarint()?)?;
         let value = symbols.get(cursor.uvarint()?)?;
+        label_bytes += size_of::<(String, String)>() + name.len() + value.len();
+        if label_bytes > MAX_LABEL_BYTES {
+            return None;
+        }
         pairs.push((name.to_owned(), value.to_owned()));
     }
     let mut chunks = Vec::new();
@@ -350,4 +357,29 @@ fn parse_series(body: &[u8], symbols: &Symbols) -> Option<IndexSeries> {
         labels: Labels::new(pairs),
         chunks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_bytes_cannot_mean_gigabytes_of_labels() {
+        let text = "x".repeat(60_000);
+        let mut payload = vec![0, 0, 0, 1, 0xe0, 0xd4, 3];
+        payload.extend(text.as_bytes());
+        let symbols = Symbols {
+            payload,
+            starts: vec![4],
+        };
+        let series = |labels: u8| {
+            let mut body = vec![labels];
+            body.extend(vec![0; 2 * usize::from(labels)]);
+            body.push(0);
+            parse_series(&body, &symbols)
+        };
+        let few = series(8).unwrap();
+        assert_eq!(few.labels.get(&text), Some(text.as_str()));
+        assert!(series(9).is_none());
+    }
 }
