@@ -13,6 +13,7 @@ mod economics;
 mod ingest;
 mod inventory;
 mod inventory_facts;
+mod inventory_views;
 mod kube_server;
 mod kubernetes;
 mod kubernetes_faults;
