@@ -405,7 +405,8 @@ fn hosts_in(text: &str, out: &mut BTreeSet<String>) {
         let before = &text[..start];
         let after = text[end..].chars().next();
         let address = before.ends_with("//");
-        let listed = before.is_empty() || before.ends_with(['=', '@', ',']);
+        let scheme = text[end..].starts_with("://");
+        let listed = !scheme && (before.is_empty() || before.ends_with(['=', '@', ',']));
         let fits =
             (address && matches!(after, None | Some(':' | '/'))) || (listed && after == Some(':'));
         if fits && out.len() < MAX_HOSTS {
