@@ -88,7 +88,7 @@ impl<'a> Context<'_, 'a> {
             parallel_json: Value::Array(parallel.found.clone()).to_string(),
             gpus_expected: parallel.expected_gpus,
             parallel_check: parallel.check.to_owned(),
-            served: served.served.to_owned(),
+            served: served.how.to_owned(),
             traffic_percent: served.traffic_percent,
             routes_json: Value::Array(served.routes).to_string(),
             related_json: Value::Array(served.related).to_string(),

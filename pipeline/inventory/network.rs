@@ -31,6 +31,9 @@ struct Backend {
     weight: i64,
 }
 
+/// Objects by a label's name and value.
+type Labelled = BTreeMap<String, BTreeMap<String, BTreeSet<Key>>>;
+
 /// What routes to what, over all time.
 #[derive(Debug, Default)]
 pub(super) struct Network {
@@ -39,14 +42,14 @@ pub(super) struct Network {
     /// Workloads whose containers name a host, by the Service's namespace and name that it may be.
     callers: BTreeMap<(String, String), BTreeSet<Key>>,
     /// Services and pools by kind, namespace and one label that they select: name, then value.
-    selectors: BTreeMap<(&'static str, String), BTreeMap<String, BTreeMap<String, BTreeSet<Key>>>>,
+    selectors: BTreeMap<(&'static str, String), Labelled>,
     listed: bool,
 }
 
 /// Who reaches a workload at an instant.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Served {
-    pub served: &'static str,
+    pub how: &'static str,
     pub traffic_percent: Option<i64>,
     pub routes: Vec<Value>,
     pub related: Vec<Value>,
@@ -279,7 +282,7 @@ impl Network {
         related.dedup();
         related.truncate(MAX_LISTED);
         Served {
-            served,
+            how: served,
             traffic_percent: declared.or((served == "zero weight").then_some(0)),
             routes,
             related,
@@ -402,7 +405,8 @@ fn hosts_in(text: &str, out: &mut BTreeSet<String>) {
         let before = &text[..start];
         let after = text[end..].chars().next();
         let address = before.ends_with("//");
-        let listed = before.is_empty() || before.ends_with(['=', '@', ',']);
+        let scheme = text[end..].starts_with("://");
+        let listed = !scheme && (before.is_empty() || before.ends_with(['=', '@', ',']));
         let fits =
             (address && matches!(after, None | Some(':' | '/'))) || (listed && after == Some(':'));
         if fits && out.len() < MAX_HOSTS {

@@ -189,23 +189,19 @@ pub(super) fn resolve(
         .map(|node| (node.name.as_str(), node))
         .collect();
     let devices = slice_devices(store);
-    for index in 0..pods.len() {
-        let Some(node) = pods[index]
-            .node
-            .as_deref()
-            .and_then(|name| by_name.get(name))
-        else {
+    for (index, pod) in pods.iter_mut().enumerate() {
+        let Some(node) = pod.node.as_deref().and_then(|name| by_name.get(name)) else {
             continue;
         };
         let card = card_mib(node);
-        hami(node, card, index, &mut pods[index], uses);
-        let found = if devices.is_empty() && pods[index].body.is_none() {
+        hami(node, card, index, pod, uses);
+        let found = if devices.is_empty() && pod.body.is_none() {
             Vec::new()
         } else {
-            claimed(store, &devices, &pods[index])
+            claimed(store, &devices, pod)
         };
-        claims(node, index, &mut pods[index], found, uses);
-        let requests = &mut pods[index].requests;
+        claims(node, index, pod, found, uses);
+        let requests = &mut pod.requests;
         if requests.fraction_milli.is_none()
             && let Some(memory) = requests.fraction_memory_mib
         {

@@ -53,15 +53,15 @@ pub(super) fn watched(body: &Value) -> BTreeMap<Vec<Step>, Watched> {
             }
         }
     }
-    let mut path = vec![Step::Field("metadata".to_owned())];
-    annotations(json::get(body, &["metadata"]), &mut path, &mut out);
+    let path = [Step::Field("metadata".to_owned())];
+    annotations(json::get(body, &["metadata"]), &path, &mut out);
     out
 }
 
-fn annotations(metadata: &Value, path: &mut Vec<Step>, out: &mut BTreeMap<Vec<Step>, Watched>) {
+fn annotations(metadata: &Value, path: &[Step], out: &mut BTreeMap<Vec<Step>, Watched>) {
     for (name, what) in ANNOTATIONS {
         if let Some(value) = json::text(metadata, &["annotations", name]) {
-            let mut at = path.clone();
+            let mut at = path.to_vec();
             at.push(Step::Field("annotations".to_owned()));
             at.push(Step::Field((*name).to_owned()));
             put(out, at, what, value.to_owned());

@@ -20,6 +20,7 @@ mod faulty_store;
 mod ingest;
 mod inventory;
 mod inventory_facts;
+mod inventory_views;
 mod kube_server;
 mod kubernetes;
 mod kubernetes_faults;
