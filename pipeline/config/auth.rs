@@ -10,7 +10,7 @@ use super::SourceSection;
 /// A key of Prometheus' whose value is a secret: known, so that it can be refused with the name of
 /// the key that takes a file. The value is thrown away at once.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Inline(bool);
+pub(super) struct Inline(bool);
 
 impl<'de> Deserialize<'de> for Inline {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -234,10 +234,10 @@ pub(super) fn check(source: &SourceSection) -> Result<(), String> {
         ));
     }
     let missing = |key: &str| Err(format!("{key} is missing"));
-    if let Some(basic) = &source.basic_auth {
-        if basic.username.is_some() == basic.username_file.is_some() {
-            return Err("basic_auth takes username or username_file".to_owned());
-        }
+    if let Some(basic) = &source.basic_auth
+        && basic.username.is_some() == basic.username_file.is_some()
+    {
+        return Err("basic_auth takes username or username_file".to_owned());
     }
     if let Some(header) = &source.authorization {
         if header.credentials_file.is_none() {

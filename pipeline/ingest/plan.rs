@@ -130,7 +130,7 @@ impl Grid {
     }
 
     /// The next window to read.
-    pub fn next(&mut self) -> Result<Option<TimeWindow>, IngestError> {
+    pub fn next_window(&mut self) -> Result<Option<TimeWindow>, IngestError> {
         if self.ready.is_empty()
             && let Some(whole) = self.whole.pop_front()
         {
@@ -227,7 +227,7 @@ mod tests {
         let whole = windows(TimeWindow::new(0, days * DAY_MS), DAY_MS).unwrap();
         let mut grid = Grid::new(whole, DAY_MS, &[]);
         let (mut tried, mut read) = (Vec::new(), Vec::new());
-        while let Some(window) = grid.next().unwrap() {
+        while let Some(window) = grid.next_window().unwrap() {
             let width = window.end_ms - window.start_ms;
             tried.push(width / H);
             if width > fits_ms(window) {
@@ -270,12 +270,12 @@ mod tests {
         let day = |n: i64| TimeWindow::new(n * DAY_MS, (n + 1) * DAY_MS);
         let mut grid = Grid::new((0..4).map(day).collect(), DAY_MS, &[stored(day(2), 0)]);
         for n in 0..3 {
-            assert_eq!(grid.next().unwrap(), Some(day(n)));
+            assert_eq!(grid.next_window().unwrap(), Some(day(n)));
         }
         let width = grid.narrow(day(0), [day(1), day(2)].into_iter()).unwrap();
         assert_eq!(width, Some(12 * H));
         let mut got = Vec::new();
-        while let Some(window) = grid.next().unwrap() {
+        while let Some(window) = grid.next_window().unwrap() {
             got.push((window.start_ms / H, window.end_ms / H));
         }
         // The third day is in the lake as a whole, and stays one.

@@ -166,7 +166,9 @@ pub async fn ingest_samples<S: RawSink>(
     let mut failure: Option<IngestError> = None;
     loop {
         while failure.is_none() && flying.len() < seats {
-            let Some(window) = grid.next()? else { break };
+            let Some(window) = grid.next_window()? else {
+                break;
+            };
             if !is_in(&window) {
                 grid.passed(window);
                 continue;

@@ -185,7 +185,9 @@ fn rows_fault(
     for batch in reader {
         let batch = batch?;
         rows += batch.num_rows() as u64;
-        stats.add(&batch);
+        for (field, values) in batch.schema().fields().iter().zip(batch.columns()) {
+            stats.add(field.name(), values);
+        }
     }
     if rows != file.rows {
         return Ok(Some(format!(

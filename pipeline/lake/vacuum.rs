@@ -194,16 +194,13 @@ async fn plan_table(
         if !superfluous || !path.ends_with(".parquet") {
             continue;
         }
-        match lease_of(spec, path, &seconds) {
-            Some(lease) => {
-                let candidates = plan.by_lease.entry(lease).or_default();
-                let files = candidates.files.entry(spec.name).or_default();
-                files.insert((*path).to_owned(), *size);
-            }
-            None => {
-                let folder = path.rsplit_once('/').map_or(*path, |(folder, _)| folder);
-                plan.unknown.insert(format!("{root}{folder}"));
-            }
+        if let Some(lease) = lease_of(spec, path, &seconds) {
+            let candidates = plan.by_lease.entry(lease).or_default();
+            let files = candidates.files.entry(spec.name).or_default();
+            files.insert((*path).to_owned(), *size);
+        } else {
+            let folder = path.rsplit_once('/').map_or(*path, |(folder, _)| folder);
+            plan.unknown.insert(format!("{root}{folder}"));
         }
     }
     Ok(())

@@ -120,9 +120,11 @@ fn telemetry(rows: usize) -> RecordBatch {
         .enumerate()
         .map(|(at, column)| -> ArrayRef {
             match column.column_type {
-                ColumnType::Text => Arc::new(StringArray::from_iter(
-                    (0..rows).map(|row| Some(format!("{}-{:04}", column.name, row / 2880))),
-                )),
+                ColumnType::Text => Arc::new(
+                    (0..rows)
+                        .map(|row| Some(format!("{}-{:04}", column.name, row / 2880)))
+                        .collect::<StringArray>(),
+                ),
                 ColumnType::Int => Arc::new(Int64Array::from(vec![30_000; rows])),
                 ColumnType::Timestamp => Arc::new(
                     TimestampMicrosecondArray::from_iter_values(
@@ -130,13 +132,17 @@ fn telemetry(rows: usize) -> RecordBatch {
                     )
                     .with_timezone("UTC"),
                 ),
-                _ => Arc::new(Float64Array::from_iter((0..rows).map(|row| match at % 5 {
-                    0 => Some(row as f64 * 1e6 + random() as f64),
-                    1 => Some((random() % 1_000_000) as f64 / 1e6),
-                    2 => (row % 97 != 0).then_some(73_321.0),
-                    3 => Some([-0.0, f64::INFINITY, 5e-324, f64::MAX, 0.1][row % 5]),
-                    _ => Some((random() % 101) as f64),
-                }))),
+                _ => Arc::new(
+                    (0..rows)
+                        .map(|row| match at % 5 {
+                            0 => Some(row as f64 * 1e6 + random() as f64),
+                            1 => Some((random() % 1_000_000) as f64 / 1e6),
+                            2 => (row % 97 != 0).then_some(73_321.0),
+                            3 => Some([-0.0, f64::INFINITY, 5e-324, f64::MAX, 0.1][row % 5]),
+                            _ => Some((random() % 101) as f64),
+                        })
+                        .collect::<Float64Array>(),
+                ),
             }
         })
         .collect();

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 
 use super::body::drain;
 use super::client::RemoteSource;
-use super::held::Held;
+use super::held::{Full, Held};
 use super::http::{Http, RemoteOptions, excerpt};
 use super::queries::{seconds, selector};
 use super::{
@@ -78,7 +78,7 @@ impl ExportSource {
                 let (labels, samples) =
                     parse(line).map_err(|what| http.failed(format!("{what}{}", excerpt(line))))?;
                 held.add(labels, samples.into_iter(), std::iter::empty())
-                    .map_err(|full| full.at(&http.shown))
+                    .map_err(|Full| Full::at(&http.shown))
             })
         })
         .await?;
@@ -167,9 +167,8 @@ fn parse(line: &[u8]) -> Result<(Labels, Vec<Sample>), String> {
         .ok_or_else(|| wrong("is no part of a series"))?;
     let mut parts =
         serde_json::Deserializer::from_slice(rest).into_iter::<BTreeMap<String, String>>();
-    let metric = match parts.next() {
-        Some(Ok(metric)) => metric,
-        _ => return Err(wrong("has malformed labels")),
+    let Some(Ok(metric)) = parts.next() else {
+        return Err(wrong("has malformed labels"));
     };
     let rest = rest.get(parts.byte_offset()..).unwrap_or(&[]);
     let rest = std::str::from_utf8(rest).map_err(|_| wrong("is no text"))?;

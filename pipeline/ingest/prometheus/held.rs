@@ -16,11 +16,11 @@ const MAX_HELD_SAMPLES: usize = 12_000_000;
 const MAX_HELD_SERIES: usize = 2_000_000;
 
 /// The window holds more than may be kept.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
 impl Full {
-    pub(super) fn at(&self, url: &str) -> SourceError {
+    pub(super) fn at(url: &str) -> SourceError {
         SourceError::Limited {
             url: url.to_owned(),
             todo: super::http::NARROW,

@@ -70,7 +70,7 @@ impl RangeSource {
             match self.read_tile(matchers, tile).await {
                 Ok(part) => {
                     held.merge(part)
-                        .map_err(|full| full.at(&self.http().shown))?;
+                        .map_err(|Full| Full::at(&self.http().shown))?;
                     start_ms = tile.end_ms;
                 }
                 Err(Refused::TooLarge(refusal)) => {
@@ -144,7 +144,7 @@ impl RangeSource {
         if let Err(error) = drained {
             return Err(match (wrong, full) {
                 // What one tile may hold, a whole window of them may not exceed either.
-                (_, Some(full)) => Refused::Error(full.at(&http.shown)),
+                (_, Some(Full)) => Refused::Error(Full::at(&http.shown)),
                 (Some(Wrong::TooLarge), None) => Refused::TooLarge(error),
                 _ => Refused::Error(error),
             });

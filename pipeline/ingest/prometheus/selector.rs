@@ -90,9 +90,8 @@ impl Reader<'_> {
     fn string(&mut self) -> Result<String, String> {
         self.rest = self.rest.trim_start();
         let mut chars = self.rest.char_indices();
-        let quote = match chars.next() {
-            Some((_, quote @ ('"' | '\''))) => quote,
-            _ => return Err(format!("expected a quoted value before `{}`", self.ahead())),
+        let Some((_, quote @ ('"' | '\''))) = chars.next() else {
+            return Err(format!("expected a quoted value before `{}`", self.ahead()));
         };
         let mut value = String::new();
         while let Some((at, c)) = chars.next() {

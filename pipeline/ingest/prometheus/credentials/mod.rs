@@ -331,7 +331,7 @@ mod tests {
             let token = Token::new("t".to_owned(), Some(Duration::from_secs(seconds)), now);
             token.fresh_until - now
         };
-        assert_eq!(fresh(3600), Duration::from_secs(3540));
+        assert_eq!(fresh(3600), Duration::from_mins(59));
         assert_eq!(fresh(10), Duration::from_secs(8));
         assert_eq!(fresh(0), Duration::ZERO);
     }

@@ -48,10 +48,12 @@ pub(super) fn sign(
     signed.sort_unstable();
     let names: Vec<&str> = signed.iter().map(|(name, _)| *name).collect();
     let names = names.join(";");
-    let headers: String = signed
+    let headers = signed
         .iter()
-        .map(|(name, value)| format!("{name}:{value}\n"))
-        .collect();
+        .fold(String::new(), |mut text, (name, value)| {
+            text.extend([name, ":", value.as_str(), "\n"]);
+            text
+        });
     let canonical = format!(
         "{}\n{}\n{query}\n{headers}\n{names}\n{payload}",
         request.method(),
@@ -131,7 +133,8 @@ fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.push_str(&hex::encode_upper([byte]));
         }
     }
     out
