@@ -13,6 +13,7 @@ mod holders;
 mod identity;
 pub mod input;
 mod json;
+mod lint;
 mod marks;
 mod metrics;
 mod node_facts;

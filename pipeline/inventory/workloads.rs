@@ -21,7 +21,7 @@ use super::pods::PodLife;
 use super::policy;
 use super::resources;
 use super::rows::WorkloadRow;
-use super::scalers::{SCALED_OBJECT, Scaler};
+use super::scalers::Scaler;
 use super::systems::{self, Candidate, Facts, View};
 use super::timeline;
 
@@ -150,8 +150,8 @@ impl<'a> Context<'_, 'a> {
     fn scaler(&self, family: &Family, top: &Key) -> Option<&Scaler> {
         self.scalers
             .iter()
-            .filter(|scaler| scaler.target == *top || family.members.contains(&scaler.target))
-            .min_by_key(|scaler| (scaler.key.kind != SCALED_OBJECT, &scaler.key))
+            .filter(|scaler| scaler.moves() && scaler.reaches(top, &family.members))
+            .min_by_key(|scaler| (scaler.rank(), &scaler.key))
     }
 
     fn cuts(&self, family: &Family, top: &Key, scaler: Option<&Scaler>) -> BTreeSet<i64> {
@@ -454,12 +454,7 @@ fn remedy(top: &Key, family: &Family, scaler: Option<&Scaler>, facts: &Facts<'_>
                 .as_ref()
                 .is_some_and(|owner| owner == top || family.members.contains(owner)) =>
         {
-            let field = if scaler.key.kind == SCALED_OBJECT {
-                "spec.minReplicaCount"
-            } else {
-                "spec.minReplicas"
-            };
-            (scaler.key.clone(), field.to_owned())
+            (scaler.key.clone(), scaler.minimum_field().to_owned())
         }
         _ => (top.clone(), facts.replicas_field.clone()),
     }
