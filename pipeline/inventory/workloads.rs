@@ -24,6 +24,7 @@ use super::rows::WorkloadRow;
 use super::scalers::Scaler;
 use super::systems::{self, Candidate, Facts, View};
 use super::timeline;
+use super::views;
 
 /// What the fold needs to describe families.
 pub(super) struct Context<'s, 'a> {
@@ -224,23 +225,9 @@ impl<'a> Context<'_, 'a> {
         telemetry: &[&str],
         ms: i64,
     ) -> WorkloadRow {
-        let null = &Value::Null;
-        let body_of = |key: &Key| self.store.nearest(key, ms).map(|version| &version.body);
         let face = self.face(family, ms).map(|index| &self.pods[index]);
         let pod = face.and_then(|pod| pod.body);
-        let view = View {
-            top,
-            top_body: body_of(top)
-                .or(pod.filter(|_| top.kind == "pod"))
-                .unwrap_or(null),
-            members: family
-                .members
-                .iter()
-                .filter(|key| *key != top && key.kind != "replicaset.apps")
-                .filter_map(|key| Some((key, body_of(key)?)))
-                .collect(),
-            pod: pod.unwrap_or(null),
-        };
+        let view = views::view(self.store, top, family, self.scalers, pod, ms);
         let system = systems::of(&view);
         let facts = (system.facts)(&view);
         let lines = command_lines(&view, &facts);

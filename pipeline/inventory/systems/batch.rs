@@ -1,12 +1,13 @@
 //! Owns Jobs, CronJobs and training kinds: accounted, never judged as services.
 
-use super::{Facts, System, View, json, pod_template};
+use super::{Facts, System, View, json, pod_template, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "job",
     serves: false,
     recognise: |view| is_batch(&view.top.kind),
     facts,
+    remedies: shapes::remedies,
 };
 
 fn is_batch(kind: &str) -> bool {

@@ -1,12 +1,13 @@
 //! Owns plain Deployments, StatefulSets and whatever no other adapter recognises.
 
-use super::{Facts, System, View, json, member_templates, pod_template};
+use super::{Facts, System, View, json, member_templates, pod_template, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "deployment",
     serves: false,
     recognise: |_| true,
     facts,
+    remedies: shapes::remedies,
 };
 
 fn facts<'a>(view: &View<'a>) -> Facts<'a> {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Candidate, Facts, System, Template, View, json, member_templates};
+use super::{Candidate, Facts, System, Template, View, json, member_templates, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "dynamo",
@@ -17,6 +17,7 @@ pub(super) static SYSTEM: System = System {
         )
     },
     facts,
+    remedies: shapes::remedies,
 };
 
 /// One component, whichever version of the resource spells it.

@@ -1,13 +1,14 @@
 //! Owns KAITO workspaces and inference sets. A workspace's instance type is immutable, so the
 //! tier field names what a new workspace must say.
 
-use super::{Facts, System, View, json, member_templates, named};
+use super::{Facts, System, View, json, member_templates, named, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "kaito",
     serves: true,
     recognise: |view| view.top.kind.ends_with(".kaito.sh"),
     facts,
+    remedies: shapes::remedies,
 };
 
 fn facts<'a>(view: &View<'a>) -> Facts<'a> {

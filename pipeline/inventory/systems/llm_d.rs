@@ -1,6 +1,6 @@
 //! Owns llm-d's plain Deployments: no resource of its own kind, only labels tell them apart.
 
-use super::{Facts, System, View, deployment, named};
+use super::{Facts, System, View, deployment, named, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "llm-d",
@@ -16,6 +16,7 @@ pub(super) static SYSTEM: System = System {
         .any(|name| view.label(name).is_some())
     },
     facts,
+    remedies: shapes::remedies,
 };
 
 fn facts<'a>(view: &View<'a>) -> Facts<'a> {

@@ -1,12 +1,13 @@
 //! Owns KServe `LLMInferenceService`, with its prefill pool and worker groups.
 
-use super::{Facts, System, Template, View, json, member_templates, named};
+use super::{Facts, System, Template, View, json, member_templates, named, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "kserve",
     serves: true,
     recognise: |view| view.top.kind == "llminferenceservice.serving.kserve.io",
     facts,
+    remedies: shapes::remedies,
 };
 
 fn facts<'a>(view: &View<'a>) -> Facts<'a> {

@@ -1,6 +1,6 @@
 //! Owns LeaderWorkerSets: one replica is a leader and its workers.
 
-use super::{Facts, System, Template, View, json};
+use super::{Facts, System, Template, View, json, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "lws",
@@ -13,6 +13,7 @@ pub(super) static SYSTEM: System = System {
         )
     },
     facts,
+    remedies: shapes::remedies,
 };
 
 fn facts<'a>(view: &View<'a>) -> Facts<'a> {

@@ -1,13 +1,14 @@
 //! Owns NVIDIA NIM services: replicas and `scale` exclude each other.
 
 use super::super::resources;
-use super::{Candidate, Facts, System, Template, View, json, member_templates};
+use super::{Candidate, Facts, System, Template, View, json, member_templates, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "nim",
     serves: true,
     recognise: |view| view.top.kind.ends_with(".apps.nvidia.com"),
     facts,
+    remedies: shapes::remedies,
 };
 
 fn facts<'a>(view: &View<'a>) -> Facts<'a> {

@@ -1,7 +1,7 @@
 //! Owns Ray services and clusters. A service's edit of group bounds never reaches the live
 //! cluster, so the field names the group itself.
 
-use super::{Candidate, Facts, System, Template, View, json};
+use super::{Candidate, Facts, System, Template, View, json, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "ray",
@@ -13,6 +13,7 @@ pub(super) static SYSTEM: System = System {
         )
     },
     facts,
+    remedies: shapes::remedies,
 };
 
 /// The value after `key:` on a line of embedded YAML. A line reader is enough for the two keys

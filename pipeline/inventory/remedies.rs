@@ -1,0 +1,49 @@
+//! Owns the remedies of one workload as it was last seen: which object a change goes to, the
+//! patch, its inverse and its warnings. Pure: it reads the same evidence as the fold and writes
+//! nothing. The command line calls it.
+
+use crate::model::workload::WorkloadId;
+
+use super::families;
+use super::input::Inputs;
+use super::metrics::Metrics;
+use super::objects::{Key, ObjectStore};
+use super::pods;
+use super::scalers;
+use super::systems;
+use super::systems::remedy::{Remedy, Wish};
+use super::views;
+
+/// The answers to a wish, one or more an asked action, in order of the actions.
+#[must_use]
+pub fn remedies(inputs: &Inputs, workload: &WorkloadId, wish: &Wish) -> Vec<Remedy> {
+    let store = ObjectStore::new(&inputs.objects, &inputs.snapshots);
+    let metrics = Metrics::new(&inputs.series, inputs.series_interval_ms);
+    let pods = pods::fold(&store, &metrics, &inputs.gpu_pod_spans);
+    let families = families::families(&store, &metrics, &pods);
+    let scalers = scalers::fold(&store, &metrics, inputs.window);
+    let top = Key::new(&workload.kind, &workload.namespace, &workload.name);
+    let Some(family) = families.get(&top) else {
+        let because = format!("no evidence in this window shows {}", workload.path());
+        return wish
+            .actions()
+            .into_iter()
+            .map(|action| Remedy::not_possible(action, because.clone()))
+            .collect();
+    };
+    let pod = family
+        .pods
+        .iter()
+        .map(|index| &pods[*index])
+        .filter(|pod| pod.body.is_some())
+        .max_by_key(|pod| (pod.requests.gpus() > 0, pod.created_ms, &pod.name))
+        .and_then(|pod| pod.body);
+    let ms = inputs.window.end_ms.saturating_sub(1);
+    let view = views::view(&store, &top, family, &scalers, pod, ms);
+    let system = systems::of(&view);
+    let facts = (system.facts)(&view);
+    let mut out = (system.remedies)(&view, &facts, wish);
+    // Two remedies of one action keep their order.
+    out.sort_by_key(|remedy| remedy.action);
+    out
+}
