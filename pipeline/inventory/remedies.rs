@@ -10,8 +10,8 @@ use super::metrics::Metrics;
 use super::objects::{Key, ObjectStore};
 use super::pods;
 use super::scalers;
-use super::systems;
 use super::systems::remedy::{Remedy, Wish};
+use super::systems::{self, World, nodes};
 use super::views;
 
 /// The answers to a wish, one or more an asked action, in order of the actions.
@@ -19,10 +19,21 @@ use super::views;
 pub fn remedies(inputs: &Inputs, workload: &WorkloadId, wish: &Wish) -> Vec<Remedy> {
     let store = ObjectStore::new(&inputs.objects, &inputs.snapshots);
     let metrics = Metrics::new(&inputs.series, inputs.series_interval_ms);
+    let ms = inputs.window.end_ms.saturating_sub(1);
+    let top = Key::new(&workload.kind, &workload.namespace, &workload.name);
+    let world = World {
+        store: Some(&store),
+        ms,
+    };
+    // Nodes and their pools are no workloads, but what money is paid for.
+    if let Some(version) = store.nearest(&top, ms)
+        && let Some(out) = nodes::remedies(&world, &top, &version.body, wish)
+    {
+        return out;
+    }
     let pods = pods::fold(&store, &metrics, &inputs.gpu_pod_spans);
     let families = families::families(&store, &metrics, &pods);
     let scalers = scalers::fold(&store, &metrics, inputs.window);
-    let top = Key::new(&workload.kind, &workload.namespace, &workload.name);
     let Some(family) = families.get(&top) else {
         let because = format!("no evidence in this window shows {}", workload.path());
         return wish
@@ -38,7 +49,6 @@ pub fn remedies(inputs: &Inputs, workload: &WorkloadId, wish: &Wish) -> Vec<Reme
         .filter(|pod| pod.body.is_some())
         .max_by_key(|pod| (pod.requests.gpus() > 0, pod.created_ms, &pod.name))
         .and_then(|pod| pod.body);
-    let ms = inputs.window.end_ms.saturating_sub(1);
     let view = views::view(&store, &top, family, &scalers, pod, ms);
     let system = systems::of(&view);
     let facts = (system.facts)(&view);

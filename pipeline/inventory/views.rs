@@ -20,6 +20,12 @@ pub(super) fn view<'v>(
     ms: i64,
 ) -> View<'v> {
     let body_of = |key: &Key| store.nearest(key, ms).map(|version| &version.body);
+    // The one that counts first; what a resource declares of itself is its adapter's.
+    let mut aiming: Vec<&Scaler> = scalers
+        .iter()
+        .filter(|scaler| !scaler.is_own() && scaler.moves() && scaler.reaches(top, &family.members))
+        .collect();
+    aiming.sort_by_key(|scaler| (scaler.rank(), &scaler.key));
     View {
         top,
         top_body: body_of(top)
@@ -32,9 +38,8 @@ pub(super) fn view<'v>(
             .filter_map(|key| Some((key, body_of(key)?)))
             .collect(),
         pod: pod.unwrap_or(&NULL),
-        scalers: scalers
-            .iter()
-            .filter(|scaler| scaler.target == *top || family.members.contains(&scaler.target))
+        scalers: aiming
+            .into_iter()
             .map(|scaler| (&scaler.key, body_of(&scaler.key).unwrap_or(&NULL)))
             .collect(),
         world: World {

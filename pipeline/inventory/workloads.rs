@@ -409,6 +409,9 @@ impl<'a> Context<'_, 'a> {
         if seen > 0 {
             return seen;
         }
+        if let Some(milli) = facts.gpu_milli {
+            return milli;
+        }
         let declared = facts.templates.iter().map(|template| {
             template
                 .gpus

@@ -270,7 +270,17 @@ fn mean_of_pods(trigger: &Trigger) -> Option<String> {
 
 /// Why a target that goes to zero would never wake.
 fn asleep(policy: &Policy) -> Option<String> {
-    if !policy.sleeps() || policy.triggers.is_empty() {
+    if policy.sleeps() {
+        never_wakes(policy)
+    } else {
+        None
+    }
+}
+
+/// Why a target would not wake from zero, whether or not its scaler may take it there. None also
+/// where a signal is not known.
+pub(super) fn never_wakes(policy: &Policy) -> Option<String> {
+    if policy.triggers.is_empty() {
         return None;
     }
     let mut vanishing: BTreeMap<String, String> = BTreeMap::new();
@@ -304,7 +314,7 @@ fn asleep(policy: &Policy) -> Option<String> {
         ""
     };
     Some(format!(
-        "it may go to zero, but {name} {why}{read_as}: the target would stay asleep"
+        "at zero {name} {why}{read_as}: the target would stay asleep"
     ))
 }
 

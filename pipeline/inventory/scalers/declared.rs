@@ -13,6 +13,7 @@ pub(super) const KINDS: &[&str] = &[
     "inferenceservice.serving.kserve.io",
     "vllmruntime.production-stack.vllm.ai",
     "inferenceendpointconfig.inference.sagemaker.aws.amazon.com",
+    "jumpstartmodel.inference.sagemaker.aws.amazon.com",
 ];
 
 pub(in crate::inventory) const KNATIVE: &str = "service.serving.knative.dev";
@@ -266,6 +267,8 @@ fn hyperpod(body: &Value) -> Option<Policy> {
         max: json::int(scaling, &["maxReplicaCount"]),
         triggers,
         mode: Some("keda".to_owned()),
+        up_seconds: json::int(scaling, &["scaleUpStabilizationTime"]),
+        down_seconds: json::int(scaling, &["scaleDownStabilizationTime"]),
         ..Policy::default()
     };
     for (name, field) in [

@@ -140,12 +140,25 @@ pub(super) fn fold(store: &ObjectStore, metrics: &Metrics<'_>, window: TimeWindo
     out
 }
 
+/// What one object says to a scaler, without what samples add.
+pub(super) fn policy_of(kind: &str, body: &Value, minor: Option<i64>) -> Policy {
+    match kind {
+        SCALED_OBJECT => keda::policy(body),
+        HPA => hpa::policy(body, minor),
+        wva::VARIANT => wva::policy(body),
+        thoras::AI_SCALE_TARGET => thoras::policy(body),
+        kind => declared::policy(kind, body).unwrap_or_default(),
+    }
+}
+
+/// The minor version that a kubelet's version says.
+pub(super) fn minor(version: &str) -> Option<i64> {
+    let digits = version.strip_prefix("v1.")?.split(['.', '-', '+']).next()?;
+    digits.parse().ok()
+}
+
 /// The minor version of Kubernetes: nodes are never newer than the server.
 fn cluster_minor(store: &ObjectStore, metrics: &Metrics<'_>) -> Option<i64> {
-    let minor = |version: &str| -> Option<i64> {
-        let digits = version.strip_prefix("v1.")?.split(['.', '-', '+']).next()?;
-        digits.parse().ok()
-    };
     let bodies = store.of_kind("node").filter_map(|(_, versions)| {
         let body = &versions.last()?.body;
         minor(json::text(body, &["status", "nodeInfo", "kubeletVersion"])?)
@@ -267,7 +280,6 @@ fn scaler(
         let min = value("kube_horizontalpodautoscaler_spec_min_replicas");
         let max = value("kube_horizontalpodautoscaler_spec_max_replicas");
         match (key.kind.as_str(), body) {
-            (SCALED_OBJECT, Some(body)) => keda::policy(body),
             // KEDA's HPA cannot say zero: a target that slept has a minimum of zero.
             (SCALED_OBJECT, None) => Policy {
                 min: if slept { Some(0) } else { min },
@@ -284,8 +296,7 @@ fn scaler(
                     ..told
                 }
             }
-            (wva::VARIANT, Some(body)) => wva::policy(body),
-            (kind, Some(body)) => declared::policy(kind, body).unwrap_or_default(),
+            (kind, Some(body)) => policy_of(kind, body, minor),
             (_, None) => Policy::default(),
         }
     });

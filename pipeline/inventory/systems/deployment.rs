@@ -1,13 +1,13 @@
 //! Owns plain Deployments, StatefulSets and whatever no other adapter recognises.
 
-use super::{Facts, System, View, json, member_templates, pod_template, shapes};
+use super::{Facts, System, View, json, layers, member_templates, pod_template};
 
 pub(super) static SYSTEM: System = System {
     name: "deployment",
     serves: false,
     recognise: |_| true,
     facts,
-    remedies: shapes::remedies,
+    remedies: layers::remedies,
 };
 
 fn facts<'a>(view: &View<'a>) -> Facts<'a> {

@@ -1,6 +1,6 @@
 //! Owns llm-d's plain Deployments: no resource of its own kind, only labels tell them apart.
 
-use super::{Facts, System, View, deployment, named, shapes};
+use super::{Facts, System, View, deployment, layers, named};
 
 pub(super) static SYSTEM: System = System {
     name: "llm-d",
@@ -16,7 +16,7 @@ pub(super) static SYSTEM: System = System {
         .any(|name| view.label(name).is_some())
     },
     facts,
-    remedies: shapes::remedies,
+    remedies: layers::remedies,
 };
 
 fn facts<'a>(view: &View<'a>) -> Facts<'a> {

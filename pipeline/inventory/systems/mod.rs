@@ -4,16 +4,30 @@
 
 mod batch;
 mod deployment;
+mod dra;
 mod dynamo;
+mod hami;
+mod hpa;
+mod hyperpod;
+mod kai;
 mod kaito;
+mod keda;
+mod knative;
 mod kserve;
+mod kueue;
+mod layers;
 mod llm_d;
 mod llmisvc;
 mod lws;
 mod nim;
+pub(super) mod nodes;
+mod production_stack;
 mod ray;
 pub mod remedy;
+mod rollout;
+mod runai;
 mod shapes;
+mod thoras;
 mod warnings;
 
 use serde_json::Value;
@@ -132,6 +146,8 @@ pub(super) struct Facts<'a> {
     pub templates: Vec<Template<'a>>,
     /// The templates together make one replica, instead of one kind of replica each.
     pub joint: bool,
+    /// Thousandths of GPUs of one replica where it asks for parts or by claim; wins over templates.
+    pub gpu_milli: Option<i64>,
     pub models: Vec<Candidate>,
     pub tensor_parallel: Option<i64>,
     pub pipeline_parallel: Option<i64>,
@@ -158,7 +174,7 @@ pub(super) struct ScalerSystem {
     pub remedies: fn(&View<'_>, &Key, &Value, &Wish) -> Vec<Remedy>,
 }
 
-static SCALERS: &[&ScalerSystem] = &[];
+static SCALERS: &[&ScalerSystem] = &[&keda::SCALER, &hpa::SCALER, &thoras::SCALER];
 
 /// The adapter of an autoscaler's kind.
 fn scaler_of(kind: &str) -> Option<&'static ScalerSystem> {
@@ -174,8 +190,18 @@ static SYSTEMS: &[&System] = &[
     &kaito::SYSTEM,
     &ray::SYSTEM,
     &lws::SYSTEM,
+    &production_stack::SYSTEM,
+    &knative::SYSTEM,
+    &hyperpod::SYSTEM,
+    &runai::SYSTEM,
+    &runai::BATCH,
     &batch::SYSTEM,
     &llm_d::SYSTEM,
+    &rollout::SYSTEM,
+    &dra::SYSTEM,
+    &hami::SYSTEM,
+    &kai::SYSTEM,
+    &kueue::SYSTEM,
     &deployment::SYSTEM,
 ];
 

@@ -36,6 +36,11 @@ const TIER_KEYS: &[&str] = &[
     "compute.coreweave.com/node-pool",
 ];
 
+/// Whether a label pins pods to a GPU product.
+pub(super) fn is_tier_key(key: &str) -> bool {
+    TIER_KEYS.contains(&key)
+}
+
 pub(super) const PODS_GONE: &str = "no pod of the workload is left";
 pub(super) const ROLLED_OUT: &str =
     "status.observedGeneration has reached metadata.generation, and all replicas are ready";

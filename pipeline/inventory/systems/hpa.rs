@@ -1,0 +1,166 @@
+//! Owns the remedies of HorizontalPodAutoscalers, also those that llm-d's variant autoscaler
+//! drives: bounds, and zero where the cluster and the metrics allow it.
+
+use serde_json::{Value, json as value};
+
+use super::super::objects::Key;
+use super::super::scalers::{self, HPA, Policy, wva};
+use super::remedy::{Action, BoundsWish, Draft, Remedy, Wish};
+use super::{ScalerSystem, View, json, shapes};
+
+pub(super) static SCALER: ScalerSystem = ScalerSystem {
+    kind: HPA,
+    remedies,
+};
+
+/// Where the variant autoscaler is told which models may sleep.
+const SLEEPERS: &str = "wva-model-scale-to-zero-config";
+
+fn remedies(view: &View<'_>, key: &Key, body: &Value, wish: &Wish) -> Vec<Remedy> {
+    let policy = scalers::policy_of(HPA, body, cluster_minor(view));
+    let mut out = Vec::new();
+    if wish.zero {
+        out.push(zero(view, key, body, &policy));
+    }
+    if let Some(bounds) = wish.bounds {
+        out.push(bound(key, body, &policy, bounds));
+    }
+    variants(view, body, out)
+}
+
+fn cluster_minor(view: &View<'_>) -> Option<i64> {
+    view.world
+        .of_kind("node", "")
+        .into_iter()
+        .filter_map(|(_, body)| {
+            scalers::minor(json::text(body, &["status", "nodeInfo", "kubeletVersion"])?)
+        })
+        .max()
+}
+
+fn zero(view: &View<'_>, key: &Key, body: &Value, policy: &Policy) -> Remedy {
+    let Some(because) = &policy.no_zero else {
+        let mut draft = Draft::new(key, body);
+        draft.set(&["spec", "minReplicas"], value!(0));
+        return draft
+            .remedy(Action::Zero, &[shapes::PODS_GONE])
+            .warned("it wakes by its metrics only: check that they are measured without any pod");
+    };
+    stop(view, body).warned(format!(
+        "{because}, so the target itself is set to zero, which disables the HPA until somebody \
+         sets it back"
+    ))
+}
+
+/// The scaled object with no replicas, by its own field.
+pub(super) fn stop(view: &View<'_>, scaler: &Value) -> Remedy {
+    let reference = json::get(scaler, &["spec", "scaleTargetRef"]);
+    let (kind, name) = (
+        json::text(reference, &["kind"]).unwrap_or("Deployment"),
+        json::text(reference, &["name"]).unwrap_or(""),
+    );
+    let fits = |key: &Key| {
+        key.name == name
+            && key
+                .kind
+                .split('.')
+                .next()
+                .is_some_and(|bare| bare.eq_ignore_ascii_case(kind))
+    };
+    let found = std::iter::once((view.top, view.top_body))
+        .chain(view.members.iter().copied())
+        .find(|(key, _)| fits(key));
+    let Some((key, body)) = found else {
+        return Remedy::not_possible(
+            Action::Zero,
+            format!("no snapshot shows {kind} {name}, which the autoscaler moves"),
+        );
+    };
+    if key != view.top && view.made(body) {
+        return Remedy::not_possible(
+            Action::Zero,
+            format!(
+                "{} is made by {}, which would write its replicas again",
+                key.path(),
+                view.top.path()
+            ),
+        );
+    }
+    let place: &[&str] = if key.kind.ends_with(".production-stack.vllm.ai") {
+        &["spec", "deploymentConfig", "replicas"]
+    } else {
+        &["spec", "replicas"]
+    };
+    let mut draft = Draft::new(key, body);
+    draft.set(place, value!(0));
+    draft.remedy(Action::Zero, &[shapes::PODS_GONE])
+}
+
+fn bound(key: &Key, body: &Value, policy: &Policy, bounds: BoundsWish) -> Remedy {
+    let min = bounds.min_replicas.or(policy.min);
+    let max = bounds.max_replicas.or(policy.max);
+    if let (Some(min), Some(max)) = (min, max)
+        && min > max
+    {
+        return Remedy::not_possible(
+            Action::Bounds,
+            format!("a minimum of {min} is above the maximum of {max}"),
+        );
+    }
+    if bounds.min_replicas == Some(0)
+        && let Some(because) = &policy.no_zero
+    {
+        return Remedy::not_possible(Action::Bounds, because.clone());
+    }
+    let mut draft = Draft::new(key, body);
+    for (field, wanted) in [
+        ("minReplicas", bounds.min_replicas),
+        ("maxReplicas", bounds.max_replicas),
+    ] {
+        if let Some(count) = wanted {
+            draft.set(&["spec", field], value!(count));
+        }
+    }
+    let remedy = draft.remedy(
+        Action::Bounds,
+        &["status.desiredReplicas lies within the new bounds"],
+    );
+    match &policy.paused {
+        Some(paused) => remedy.warned(format!("{paused}: bounds hold once that is over")),
+        None => remedy,
+    }
+}
+
+/// What llm-d's variant autoscaler wants beside, where it drives the scaler.
+pub(super) fn variants(view: &View<'_>, scaler: &Value, base: Vec<Remedy>) -> Vec<Remedy> {
+    let managed =
+        json::text(scaler, &["metadata", "annotations", "llm-d.ai/managed"]) == Some("true");
+    let target = json::text(scaler, &["spec", "scaleTargetRef", "name"]);
+    let legacy = view
+        .world
+        .of_kind(wva::VARIANT, &view.top.namespace)
+        .into_iter()
+        .any(|(_, body)| json::text(body, &["spec", "scaleTargetRef", "name"]) == target);
+    if !managed && !(legacy && target.is_some()) {
+        return base;
+    }
+    base.into_iter()
+        .map(|remedy| {
+            if remedy.change().is_none() {
+                return remedy;
+            }
+            let remedy = remedy.warned(
+                "llm-d's variant autoscaler is deprecated: KEDA with the endpoint picker's metrics \
+                 replaces it",
+            );
+            if remedy.action == Action::Zero {
+                remedy.warned(format!(
+                    "the model needs its entry in the ConfigMap {SLEEPERS} too, or the variant \
+                     autoscaler asks for one replica again"
+                ))
+            } else {
+                remedy
+            }
+        })
+        .collect()
+}
