@@ -24,6 +24,14 @@ pub(super) const ROOTS: &[&str] = &[
     "inferenceset.kaito.sh",
     "rayservice.ray.io",
     "raycluster.ray.io",
+    "daemonset.apps",
+    "rollout.argoproj.io",
+    "jobset.jobset.x-k8s.io",
+    "vllmruntime.production-stack.vllm.ai",
+    "service.serving.knative.dev",
+    "inferenceendpointconfig.inference.sagemaker.aws.amazon.com",
+    "jumpstartmodel.inference.sagemaker.aws.amazon.com",
+    "inferenceworkload.run.ai",
 ];
 
 /// One topmost controller with all that is under it.

@@ -1,30 +1,27 @@
 //! Owns the order of the fold: pods and nodes from evidence, then slices, holders, and workloads
 //! over all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::model::TimeWindow;
 
 use super::devices;
-use super::families::{self, Family};
+use super::families;
 use super::holders;
 use super::input::{Catalogue, Inputs};
 use super::json;
-use super::lint::{self, Subject};
+use super::lint::Subjects;
 use super::metrics::Metrics;
 use super::nodes::{self, NodeLife};
 use super::objects::{Key, ObjectStore};
 use super::owners;
 use super::pods::{self, PodLife};
 use super::resources;
-use super::rows::{Inventory, NodeRow, PodRow, Row, WorkloadRow};
-use super::scalers::{self, SCALED_OBJECT, Scaler};
+use super::rows::{Inventory, NodeRow, PodRow, Row};
+use super::scalers;
 use super::slices::{self, NodeSlots};
 use super::timeline;
 use super::workloads::{Context, Portrait};
-
-/// KEDA's count of queries that came back without any series.
-const EMPTY_ANSWERS: &str = "keda_scaler_empty_upstream_responses_total";
 
 /// Derives the inventory of one cluster for the window of the inputs.
 #[must_use]
@@ -117,12 +114,8 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
         }
     }
     out.gpu_holders = holders::fold(&slots, &pods, &uses, &replicas);
-    out.autoscalers = scalers::rows(&scalers, &tops, |scaler, policy, rivals| {
-        let top = scaler.reaches.iter().find_map(|key| tops.get(key));
-        let family = top.and_then(|top| Some((top, families.get(top)?)));
-        let subject = lint_subject(inputs, scaler, rivals, family, &pods, &out.workloads);
-        lint::to_json(&lint::lint(&subject, policy))
-    });
+    let subjects = Subjects::new(inputs, &families, &pods, &out.workloads);
+    out.autoscalers = scalers::rows(&scalers, &tops, &subjects);
     clip(&mut out.nodes, inputs.window);
     clip(&mut out.slices, inputs.window);
     clip(&mut out.gpu_holders, inputs.window);
@@ -131,71 +124,6 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
     clip(&mut out.autoscalers, inputs.window);
     out.sort();
     out
-}
-
-/// What the lint may know of a scaler's target.
-fn lint_subject(
-    inputs: &Inputs,
-    scaler: &Scaler,
-    rivals: &[String],
-    family: Option<(&Key, &Family)>,
-    pods: &[PodLife<'_>],
-    workloads: &[WorkloadRow],
-) -> Subject {
-    let mut names: BTreeSet<String> = scaler.reaches.iter().map(|key| key.name.clone()).collect();
-    let mut models = BTreeSet::new();
-    let mut pod_names = BTreeSet::new();
-    if let Some((top, family)) = family {
-        names.extend(family.members.iter().map(|key| key.name.clone()));
-        pod_names.extend(family.pods.iter().map(|index| pods[*index].name.clone()));
-        for row in workloads.iter().filter(|row| {
-            row.namespace == top.namespace
-                && row.workload_kind == top.kind
-                && row.workload_name == top.name
-        }) {
-            // Only what the engine is told, or says itself, is a label of its series: a resource's
-            // name for a model is often another.
-            let told = serde_json::from_str(&row.model_candidates_json).unwrap_or_default();
-            for candidate in json::items(&told, &[]) {
-                let source = json::text(candidate, &["source"]).unwrap_or("");
-                if ["flag ", "positional ", "telemetry "]
-                    .iter()
-                    .any(|start| source.starts_with(start))
-                {
-                    models.extend(json::text(candidate, &["raw"]).map(str::to_owned));
-                }
-            }
-        }
-    }
-    // KEDA counts answers without any series by the name of the scaled resource.
-    let counts: Vec<f64> = inputs
-        .series
-        .iter()
-        .filter(|series| {
-            series.metric == EMPTY_ANSWERS
-                && scaler.key.kind == SCALED_OBJECT
-                && series.label("namespace") == Some(scaler.key.namespace.as_str())
-                && ["scaledResource", "scaledObject"]
-                    .iter()
-                    .any(|label| series.label(label) == Some(scaler.key.name.as_str()))
-        })
-        .map(|series| {
-            // A counter that falls was born again.
-            series.runs.windows(2).fold(0.0, |sum, pair| {
-                let grown = pair[1].value - pair[0].value;
-                sum + if grown < 0.0 { pair[1].value } else { grown }
-            })
-        })
-        .collect();
-    Subject {
-        object: scaler.key.path(),
-        namespace: scaler.target.namespace.clone(),
-        names,
-        pods: pod_names,
-        models,
-        rivals: rivals.to_vec(),
-        empty_answers: (!counts.is_empty()).then(|| counts.iter().sum()),
-    }
 }
 
 fn clip<R: Row>(rows: &mut Vec<R>, window: TimeWindow) {

@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod economics;
+mod fleet;
 mod ingest;
 mod inventory;
 mod kube_server;
@@ -17,7 +18,9 @@ mod kubernetes;
 mod kubernetes_faults;
 mod lake;
 mod lakes_agree;
+mod platforms;
 mod prometheus;
 mod sample;
+mod scalers;
 mod tidy;
 mod tsdb;

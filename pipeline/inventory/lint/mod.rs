@@ -4,6 +4,7 @@
 
 mod promql;
 mod signals;
+mod subjects;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,8 @@ use serde_json::{Value, json};
 use super::scalers::{Policy, Trigger};
 use promql::Selector;
 use signals::Survival;
+
+pub(super) use subjects::Subjects;
 
 /// What can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

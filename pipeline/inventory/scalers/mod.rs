@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::model::TimeWindow;
 
 use super::json;
+use super::lint::{self, Subjects};
 use super::metrics::Metrics;
 use super::objects::{Key, ObjectStore};
 use super::owners;
@@ -24,6 +25,7 @@ pub(super) mod thoras;
 pub(super) mod wva;
 
 pub(super) use policy::{Policy, Trigger};
+pub(super) use targets::{GRAPH_ADAPTER, ROLE_SCALER};
 
 pub(super) const HPA: &str = "horizontalpodautoscaler.autoscaling";
 pub(super) const SCALED_OBJECT: &str = "scaledobject.keda.sh";
@@ -363,40 +365,51 @@ fn thoras_scaler(
 
 /// The scalers that move the same target as this one, other than a resource's own declaration
 /// from which its controller made the scaler, and other than a Thoras target's own HPA.
-pub(super) fn rivals(scaler: &Scaler, all: &[Scaler]) -> Vec<String> {
-    let kinds = |other: &Scaler| [scaler.key.kind.clone(), other.key.kind.clone()];
+fn rivals(scaler: &Scaler, by_reach: &BTreeMap<&Key, Vec<&Scaler>>) -> Vec<String> {
+    if !scaler.moves() {
+        return Vec::new();
+    }
     let made = |one: &Scaler, other: &Scaler| {
         one.owner.as_ref().is_some_and(|owner| {
             *owner == other.key || other.owner.as_ref() == Some(owner) && other.is_own()
         })
     };
-    all.iter()
-        .filter(|other| other.key != scaler.key && other.moves() && scaler.moves())
-        .filter(|other| !other.reaches.is_disjoint(&scaler.reaches))
+    // Thoras edits the HPA of its target: the two are one on purpose.
+    let is_pair = |one: &Scaler, other: &Scaler| {
+        one.key.kind == HPA && other.key.kind == thoras::AI_SCALE_TARGET
+    };
+    let titles: BTreeSet<String> = scaler
+        .reaches
+        .iter()
+        .filter_map(|key| by_reach.get(key))
+        .flatten()
+        .filter(|other| other.key != scaler.key && other.moves())
         .filter(|other| !made(scaler, other) && !made(other, scaler))
-        // Thoras edits the HPA of its target: the two are one on purpose.
-        .filter(|other| {
-            let kinds = kinds(other);
-            !(kinds.contains(&HPA.to_owned())
-                && kinds.contains(&thoras::AI_SCALE_TARGET.to_owned()))
-        })
-        .map(Scaler::title)
-        .collect()
+        .filter(|other| !is_pair(scaler, other) && !is_pair(other, scaler))
+        .map(|other| other.title())
+        .collect();
+    titles.into_iter().collect()
 }
 
-/// The rows of the table, with the workload that each target belongs to. `lint` says what is
-/// wrong with one policy of one scaler, as JSON.
+/// The rows of the table, with the workload that each target belongs to and what the lint says.
 pub(super) fn rows(
     scalers: &[Scaler],
     tops: &BTreeMap<Key, Key>,
-    lint: impl Fn(&Scaler, &Policy, &[String]) -> String,
+    subjects: &Subjects<'_>,
 ) -> Vec<AutoscalerRow> {
+    let mut by_reach: BTreeMap<&Key, Vec<&Scaler>> = BTreeMap::new();
+    for scaler in scalers {
+        for key in &scaler.reaches {
+            by_reach.entry(key).or_default().push(scaler);
+        }
+    }
     let mut out = Vec::new();
     for scaler in scalers {
-        let rivals = rivals(scaler, scalers);
+        let rivals = rivals(scaler, &by_reach);
         let top = tops
             .get(&scaler.target)
             .or_else(|| scaler.reaches.iter().find_map(|key| tops.get(key)));
+        let subject = subjects.of(scaler, &rivals, top);
         for (window, policy) in &scaler.bounds {
             out.push(AutoscalerRow {
                 namespace: scaler.key.namespace.clone(),
@@ -413,7 +426,7 @@ pub(super) fn rows(
                 idle_replicas: policy.idle,
                 triggers_json: policy.triggers_json(),
                 policy_json: policy.json(&rivals),
-                findings_json: lint(scaler, policy, &rivals),
+                findings_json: lint::to_json(&lint::lint(&subject, policy)),
             });
         }
     }

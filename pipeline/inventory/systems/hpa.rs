@@ -4,9 +4,9 @@
 use serde_json::{Value, json as value};
 
 use super::super::objects::Key;
-use super::super::scalers::{self, HPA, Policy, wva};
+use super::super::scalers::{self, GRAPH_ADAPTER, HPA, Policy, ROLE_SCALER, wva};
 use super::remedy::{Action, BoundsWish, Draft, Remedy, Wish};
-use super::{ScalerSystem, View, json, shapes};
+use super::{ScalerSystem, View, json, layers, shapes};
 
 pub(super) static SCALER: ScalerSystem = ScalerSystem {
     kind: HPA,
@@ -67,8 +67,13 @@ pub(super) fn stop(view: &View<'_>, scaler: &Value) -> Remedy {
                 .next()
                 .is_some_and(|bare| bare.eq_ignore_ascii_case(kind))
     };
+    // Adapters that only pass a count on are nobody's hop.
+    let adapters = [GRAPH_ADAPTER, ROLE_SCALER]
+        .into_iter()
+        .flat_map(|kind| view.world.of_kind(kind, &view.top.namespace));
     let found = std::iter::once((view.top, view.top_body))
         .chain(view.members.iter().copied())
+        .chain(adapters)
         .find(|(key, _)| fits(key));
     let Some((key, body)) = found else {
         return Remedy::not_possible(
@@ -76,7 +81,8 @@ pub(super) fn stop(view: &View<'_>, scaler: &Value) -> Remedy {
             format!("no snapshot shows {kind} {name}, which the autoscaler moves"),
         );
     };
-    if key != view.top && view.made(body) {
+    let adapter = [GRAPH_ADAPTER, ROLE_SCALER].contains(&key.kind.as_str());
+    if key != view.top && !adapter && view.made(body) {
         return Remedy::not_possible(
             Action::Zero,
             format!(
@@ -93,7 +99,14 @@ pub(super) fn stop(view: &View<'_>, scaler: &Value) -> Remedy {
     };
     let mut draft = Draft::new(key, body);
     draft.set(place, value!(0));
-    draft.remedy(Action::Zero, &[shapes::PODS_GONE])
+    let remedy = draft.remedy(Action::Zero, &[shapes::PODS_GONE]);
+    if key.kind == GRAPH_ADAPTER {
+        return remedy.warned(
+            "with all its workers at zero Dynamo's frontend drops the model, and no request can \
+             wake it: only with a plan to scale it up from outside",
+        );
+    }
+    remedy
 }
 
 fn bound(key: &Key, body: &Value, policy: &Policy, bounds: BoundsWish) -> Remedy {
@@ -131,17 +144,41 @@ fn bound(key: &Key, body: &Value, policy: &Policy, bounds: BoundsWish) -> Remedy
     }
 }
 
-/// What llm-d's variant autoscaler wants beside, where it drives the scaler.
-pub(super) fn variants(view: &View<'_>, scaler: &Value, base: Vec<Remedy>) -> Vec<Remedy> {
+/// Whether llm-d's variant autoscaler drives a scaler: by its annotation, or by its resource.
+fn is_driven(view: &View<'_>, scaler: &Value) -> bool {
     let managed =
         json::text(scaler, &["metadata", "annotations", "llm-d.ai/managed"]) == Some("true");
     let target = json::text(scaler, &["spec", "scaleTargetRef", "name"]);
-    let legacy = view
-        .world
-        .of_kind(wva::VARIANT, &view.top.namespace)
-        .into_iter()
-        .any(|(_, body)| json::text(body, &["spec", "scaleTargetRef", "name"]) == target);
-    if !managed && !(legacy && target.is_some()) {
+    managed
+        || target.is_some()
+            && view
+                .world
+                .of_kind(wva::VARIANT, &view.top.namespace)
+                .into_iter()
+                .any(|(_, body)| json::text(body, &["spec", "scaleTargetRef", "name"]) == target)
+}
+
+/// A tier is a variant to it, with a cost and a scaler of its own.
+pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, _wish: &Wish) -> Vec<Remedy> {
+    if !view
+        .scalers
+        .iter()
+        .any(|(_, scaler)| is_driven(view, scaler))
+    {
+        return base;
+    }
+    layers::warn(
+        base,
+        Action::Tier,
+        "llm-d's variant autoscaler knows tiers as variants: a new variant with a scaler of its own \
+         is the way; changed in place, llm-d.ai/variant-cost and the label \
+         inference.optimization/acceleratorName must follow",
+    )
+}
+
+/// What llm-d's variant autoscaler wants beside, where it drives the scaler.
+pub(super) fn variants(view: &View<'_>, scaler: &Value, base: Vec<Remedy>) -> Vec<Remedy> {
+    if !is_driven(view, scaler) {
         return base;
     }
     base.into_iter()

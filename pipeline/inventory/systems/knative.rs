@@ -10,7 +10,8 @@ use super::{Facts, System, View, json, pod_template};
 
 pub(super) static SYSTEM: System = System {
     name: "knative",
-    serves: true,
+    // Most Knative services are no models: the engine in them says which are.
+    serves: false,
     recognise: |view| view.top.kind.ends_with(".serving.knative.dev"),
     facts,
     remedies,

@@ -40,7 +40,7 @@ pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, wish: &Wish) -> Vec<Remed
         return base;
     };
     let mut out = base;
-    let runs_once = !layers::is_plain(view);
+    let runs_once = !layers::is_plain(view) && view.top.kind != "rollout.argoproj.io";
     if wish.zero
         && runs_once
         && let Some(remedy) = evict(view)

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::remedy::{Action, Remedy, Wish};
 use super::shapes::{self, Path};
-use super::{Facts, View, dra, hami, json, kai, kueue, thoras};
+use super::{Facts, View, dra, hami, hpa, json, kai, kueue, thoras};
 
 /// The usual remedies of a pod template, as the layers over it let them be.
 pub(super) fn remedies(view: &View<'_>, facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
@@ -15,7 +15,15 @@ pub(super) fn remedies(view: &View<'_>, facts: &Facts<'_>, wish: &Wish) -> Vec<R
 /// What the layers make of the answers of the workload itself.
 pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, wish: &Wish) -> Vec<Remedy> {
     let mut out = base;
-    for layer in [dra::over, hami::over, kai::over, kueue::over, thoras::over] {
+    let layers = [
+        dra::over,
+        hami::over,
+        kai::over,
+        kueue::over,
+        thoras::over,
+        hpa::over,
+    ];
+    for layer in layers {
         out = layer(view, out, wish);
     }
     out
