@@ -19,5 +19,6 @@ mod lake;
 mod lakes_agree;
 mod prometheus;
 mod sample;
+mod systems;
 mod tidy;
 mod tsdb;
