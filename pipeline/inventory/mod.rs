@@ -5,6 +5,7 @@
 pub mod batches;
 mod classes;
 mod command;
+mod declared;
 mod devices;
 mod embedded;
 mod families;
@@ -33,10 +34,11 @@ mod timeline;
 mod views;
 mod workloads;
 
+pub use declared::{Declared, declared};
 pub use embedded::Embedded;
 pub use fold::fold;
 pub use input::{Catalogue, Inputs};
 pub use read::{ReadError, read};
 pub use remedies::remedies;
 pub use rows::{Inventory, clip_to_days};
-pub use systems::remedy;
+pub use systems::{remedy, systems, systems_page};

@@ -22,5 +22,6 @@ mod platforms;
 mod prometheus;
 mod sample;
 mod scalers;
+mod systems;
 mod tidy;
 mod tsdb;

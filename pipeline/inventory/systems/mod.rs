@@ -2,10 +2,12 @@
 //! first. An adapter recognises a chain, and reads replicas, pod templates, model and the fields
 //! to which a change must go. It knows no time and no metric.
 
+mod about;
 mod batch;
 mod deployment;
 mod dra;
 mod dynamo;
+mod dynamo_remedies;
 mod hami;
 mod hpa;
 mod hyperpod;
@@ -36,6 +38,8 @@ use crate::model::workload::kind_of;
 
 use super::json;
 use super::objects::{Key, ObjectStore};
+use about::About;
+pub use about::{systems, systems_page};
 use remedy::{Remedy, Wish};
 
 /// What an adapter may look at.
@@ -151,7 +155,11 @@ pub(super) struct Facts<'a> {
     pub models: Vec<Candidate>,
     pub tensor_parallel: Option<i64>,
     pub pipeline_parallel: Option<i64>,
+    pub data_parallel: Option<i64>,
+    pub expert_parallel: Option<bool>,
     pub replicas_field: String,
+    /// Where least and most replicas stand, if not in the field of the replicas itself.
+    pub bounds_field: Option<String>,
     pub tier_field: String,
 }
 
@@ -203,6 +211,19 @@ static SYSTEMS: &[&System] = &[
     &kai::SYSTEM,
     &kueue::SYSTEM,
     &deployment::SYSTEM,
+];
+
+/// What adapters say of themselves, for the page that lists them.
+static ABOUTS: &[&About] = &[
+    &llmisvc::ABOUT,
+    &kserve::ABOUT,
+    &dynamo::ABOUT,
+    &nim::ABOUT,
+    &kaito::ABOUT,
+    &ray::ABOUT,
+    &lws::ABOUT,
+    &llm_d::ABOUT,
+    &deployment::ABOUT,
 ];
 
 /// The system that speaks for a workload.

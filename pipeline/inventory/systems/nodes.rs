@@ -7,6 +7,9 @@ use super::super::objects::Key;
 use super::remedy::{Action, BoundsWish, Draft, FractionWish, Remedy, TierWish, Wish};
 use super::{World, json, shapes};
 
+/// The kinds that are answered here.
+pub(in crate::inventory) const KINDS: &[&str] = &[KARPENTER, COREWEAVE, NODE];
+
 pub(in crate::inventory) const KARPENTER: &str = "nodepool.karpenter.sh";
 pub(in crate::inventory) const COREWEAVE: &str = "nodepool.compute.coreweave.com";
 pub(in crate::inventory) const NODE: &str = "node";

@@ -92,6 +92,7 @@ pub(super) fn remedies(view: &View<'_>, _facts: &Facts<'_>, wish: &Wish) -> Vec<
                  immutable: delete it, or make it again as a Deployment",
             );
         }
+        "rayjob.ray.io" => return super::ray::job(view, wish),
         "daemonset.apps" => Places {
             replicas: None,
             pod_specs: vec![path(&["spec", "template", "spec"])],
@@ -228,6 +229,52 @@ pub(super) fn fixed_size(key: &Key, body: &Value, place: &[String], bounds: Boun
         .warned("no autoscaler owns the replicas, so bounds become one fixed size")
 }
 
+/// Bounds at two sibling fields of an object. The other one follows where they would cross, and
+/// no minimum goes below the floor that the system's own rules set.
+pub(super) fn min_max(
+    draft: &mut Draft<'_>,
+    base: &[String],
+    fields: (&str, &str),
+    bounds: BoundsWish,
+    floor: i64,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (min_at, max_at) = (below(base, &[fields.0]), below(base, &[fields.1]));
+    let mut min = bounds.min_replicas;
+    let mut max = bounds.max_replicas;
+    if let Some(asked) = min
+        && asked < floor
+    {
+        min = Some(floor);
+        warnings.push(format!(
+            "{} may not be below {floor} here, so {asked} becomes {floor}",
+            fields.0
+        ));
+    }
+    let max_now = at(draft.body(), &max_at).as_i64().filter(|max| *max > 0);
+    let min_now = at(draft.body(), &min_at).as_i64();
+    if let Some(low) = min
+        && max.or(max_now).is_some_and(|high| high < low)
+    {
+        max = Some(low);
+        warnings.push(format!("{} follows the new {}", fields.1, fields.0));
+    }
+    if let Some(high) = max
+        && min.is_none()
+        && min_now.is_some_and(|low| low > high)
+    {
+        min = Some(high.max(floor));
+        warnings.push(format!("{} follows the new {}", fields.0, fields.1));
+    }
+    if let Some(min) = min {
+        draft.set(&min_at, value!(min));
+    }
+    if let Some(max) = max {
+        draft.set(&max_at, value!(max.max(1)));
+    }
+    warnings
+}
+
 /// `Tier`, `Cpu` and `Fraction` at the places of an object's pod specifications.
 pub(super) fn templates(key: &Key, body: &Value, places: &Places, wish: &Wish) -> Vec<Remedy> {
     let only = Wish {
@@ -281,7 +328,7 @@ pub(super) fn templates(key: &Key, body: &Value, places: &Places, wish: &Wish) -
 }
 
 /// The first place that has the container; else the first refusal.
-fn first_that_fits<'p>(
+pub(super) fn first_that_fits<'p>(
     places: impl Iterator<Item = &'p Path>,
     remedy: impl Fn(&[String]) -> Remedy,
 ) -> Remedy {
@@ -344,6 +391,16 @@ pub(super) fn container(pod_spec: &Value, name: Option<&str>) -> Option<usize> {
 /// New CPU quantities of one container of a pod specification.
 pub(super) fn cpu_of(key: &Key, body: &Value, place: &[String], wish: &CpuWish) -> Remedy {
     let pod_spec = at(body, place);
+    let sidecar = wish.container.as_deref().and_then(|name| {
+        json::items(pod_spec, &["initContainers"])
+            .iter()
+            .position(|one| json::text(one, &["name"]) == Some(name))
+    });
+    if let Some(index) = sidecar {
+        let index = index.to_string();
+        let resources = below(place, &["initContainers", &index, "resources"]);
+        return cpu_at(key, body, &resources, wish);
+    }
     let Some(index) = container(pod_spec, wish.container.as_deref()) else {
         return Remedy::not_possible(
             Action::Cpu,
