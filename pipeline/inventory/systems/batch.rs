@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json as value};
 
+use super::about::About;
 use super::remedy::{Action, Draft, Remedy, Wish};
 use super::{Facts, System, Template, View, json, layers, member_templates, pod_template, shapes};
 
@@ -11,6 +12,19 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| is_batch(&view.top.kind),
     facts,
     remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "Jobs, sets of jobs and training",
+    system: "job",
+    kinds: &[
+        "Job, CronJob (batch/v1)",
+        "JobSet (jobset.x-k8s.io)",
+        "training kinds of Kubeflow",
+    ],
+    chain: "pod → Job → CronJob or JobSet; pod → training job",
+    model: "flags",
+    remedies: "suspended; pod templates of a run never change.",
 };
 
 const JOB_SET: &str = "jobset.jobset.x-k8s.io";

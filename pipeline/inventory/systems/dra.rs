@@ -3,6 +3,7 @@
 use serde_json::{Value, json as value};
 
 use super::super::devices::{self, MIG_WHOLE};
+use super::about::About;
 use super::remedy::{Action, Draft, Remedy, Wish};
 use super::{Facts, System, View, deployment, json, layers, shapes};
 
@@ -12,6 +13,15 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| layers::is_plain(view) && !claims(view).is_empty(),
     facts,
     remedies: layers::remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "Devices by claim (DRA)",
+    system: "dra",
+    kinds: &["ResourceClaim, ResourceClaimTemplate (resource.k8s.io) of a pod template"],
+    chain: "that of the workload",
+    model: "flags",
+    remedies: "a claim template is immutable: the pod template is pointed at another one that asks for the new device, if the namespace has one.",
 };
 
 const TEMPLATE: &str = "resourceclaimtemplate.resource.k8s.io";

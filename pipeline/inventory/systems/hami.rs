@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json as value};
 
+use super::about::About;
 use super::remedy::{Action, Draft, FractionWish, Remedy, TierWish, Wish};
 use super::{Facts, System, View, deployment, json, layers, shapes};
 
@@ -11,6 +12,15 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| layers::is_plain(view) && is_divided(view),
     facts,
     remedies: layers::remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "HAMi",
+    system: "hami",
+    kinds: &["pods with nvidia.com/gpumem, gpucores or HAMi's annotations"],
+    chain: "that of the workload",
+    model: "flags",
+    remedies: "tier by the annotation nvidia.com/use-gputype, part by gpumem and gpucores; nvidia.com/gpu counts virtual GPUs.",
 };
 
 const CORES: &str = "nvidia.com/gpucores";

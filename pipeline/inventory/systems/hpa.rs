@@ -5,12 +5,22 @@ use serde_json::{Value, json as value};
 
 use super::super::objects::Key;
 use super::super::scalers::{self, GRAPH_ADAPTER, HPA, Policy, ROLE_SCALER, wva};
+use super::about::About;
 use super::remedy::{Action, BoundsWish, Draft, Remedy, Wish};
 use super::{ScalerSystem, View, json, layers, shapes};
 
 pub(super) static SCALER: ScalerSystem = ScalerSystem {
     kind: HPA,
     remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "HorizontalPodAutoscaler",
+    system: "horizontalpodautoscaler.autoscaling",
+    kinds: &["HorizontalPodAutoscaler (autoscaling/v2, v1)"],
+    chain: "none: it aims at any hop of a workload",
+    model: "annotations of llm-d",
+    remedies: "its bounds; zero only from Kubernetes 1.37 on and with an outside metric, else the target itself is stopped.",
 };
 
 /// Where the variant autoscaler is told which models may sleep.

@@ -4,6 +4,7 @@
 use serde_json::json as value;
 
 use super::super::resources;
+use super::about::About;
 use super::remedy::{Action, BoundsWish, Draft, FractionWish, Remedy, TierWish, Wish};
 use super::{Candidate, Facts, System, Template, View, json, member_templates, named, shapes};
 
@@ -13,6 +14,15 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| is_endpoint(&view.top.kind) || is_jump_start(&view.top.kind),
     facts,
     remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "SageMaker HyperPod",
+    system: "hyperpod",
+    kinds: &["InferenceEndpointConfig, JumpStartModel (inference.sagemaker.aws.amazon.com/v1)"],
+    chain: "pod → ReplicaSet → Deployment → the resource, where the operator sets owners",
+    model: "Hugging Face id, JumpStart id, model location, model name",
+    remedies: "autoScalingSpec or replicas; nodes by instance type; MIG by resource name or acceleratorPartitionType.",
 };
 
 const GROUP: &str = "inference.sagemaker.aws.amazon.com";

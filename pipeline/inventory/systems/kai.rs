@@ -3,6 +3,7 @@
 
 use serde_json::json as value;
 
+use super::about::About;
 use super::remedy::{Action, Draft, FractionWish, Remedy, Wish};
 use super::{Facts, System, View, deployment, json, layers, shapes};
 
@@ -12,6 +13,15 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| layers::is_plain(view) && is_scheduled(view),
     facts,
     remedies: layers::remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "KAI scheduler and Run:ai fractions",
+    system: "kai",
+    kinds: &["pods with gpu-fraction, gpu-memory, a queue of KAI or its scheduler"],
+    chain: "that of the workload",
+    model: "flags",
+    remedies: "a fraction is an annotation of the pod template, and the whole GPU is no longer asked for.",
 };
 
 const FRACTION: &str = "gpu-fraction";

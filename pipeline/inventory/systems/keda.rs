@@ -6,12 +6,22 @@ use serde_json::{Value, json as value};
 use super::super::lint;
 use super::super::objects::Key;
 use super::super::scalers::{self, Policy, SCALED_OBJECT};
+use super::about::About;
 use super::remedy::{Action, BoundsWish, Draft, Remedy, Wish};
 use super::{ScalerSystem, View, hpa, shapes};
 
 pub(super) static SCALER: ScalerSystem = ScalerSystem {
     kind: SCALED_OBJECT,
     remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "KEDA ScaledObject",
+    system: "scaledobject.keda.sh",
+    kinds: &["ScaledObject (keda.sh/v1alpha1), all kinds of triggers"],
+    chain: "none: it aims at any hop of a workload",
+    model: "annotations of llm-d",
+    remedies: "bounds of the ScaledObject, never of the HPA that KEDA makes; parked where no trigger would wake the target.",
 };
 
 const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";

@@ -4,6 +4,7 @@
 use serde_json::json as value;
 
 use super::super::scalers::declared;
+use super::about::About;
 use super::remedy::{Action, BoundsWish, Draft, Remedy, Wish};
 use super::shapes::{self, Places};
 use super::{Facts, System, View, json, pod_template};
@@ -15,6 +16,15 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| view.top.kind.ends_with(".serving.knative.dev"),
     facts,
     remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "Knative Service",
+    system: "knative",
+    kinds: &["Service (serving.knative.dev/v1)"],
+    chain: "pod → ReplicaSet → Deployment → Revision → Configuration → Service",
+    model: "flags",
+    remedies: "annotations and template of the service, never of a revision; every change makes a new revision.",
 };
 
 const ANNOTATIONS: [&str; 4] = ["spec", "template", "metadata", "annotations"];

@@ -4,6 +4,7 @@
 use serde_json::{Value, json as value};
 
 use super::super::objects::Key;
+use super::about::About;
 use super::remedy::{Action, Draft, Remedy, TierWish, Wish};
 use super::{System, View, deployment, json, layers};
 
@@ -13,6 +14,17 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| layers::is_plain(view) && queue(view).is_some(),
     facts: |view| (deployment::SYSTEM.facts)(view),
     remedies: layers::remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "Kueue",
+    system: "kueue",
+    kinds: &[
+        "workloads with the label kueue.x-k8s.io/queue-name; LocalQueue, ClusterQueue, ResourceFlavor, Workload",
+    ],
+    chain: "that of the workload",
+    model: "flags",
+    remedies: "a tier is another queue whose flavor has the new labels; a job is evicted through its Workload.",
 };
 
 const QUEUE: &str = "kueue.x-k8s.io/queue-name";

@@ -224,6 +224,19 @@ static ABOUTS: &[&About] = &[
     &lws::ABOUT,
     &llm_d::ABOUT,
     &deployment::ABOUT,
+    &production_stack::ABOUT,
+    &knative::ABOUT,
+    &hyperpod::ABOUT,
+    &runai::ABOUT,
+    &kai::ABOUT,
+    &hami::ABOUT,
+    &dra::ABOUT,
+    &kueue::ABOUT,
+    &rollout::ABOUT,
+    &batch::ABOUT,
+    &keda::ABOUT,
+    &hpa::ABOUT,
+    &thoras::ABOUT,
 ];
 
 /// The system that speaks for a workload.

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json as value};
 
+use super::about::About;
 use super::remedy::{Action, CpuWish, Draft, FractionWish, Remedy, TierWish, Wish};
 use super::{
     Facts, System, Template, View, deployment, json, layers, member_templates, named, shapes,
@@ -14,6 +15,18 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| is_operated(view) || is_chart(view),
     facts,
     remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "vLLM production-stack",
+    system: "production-stack",
+    kinds: &[
+        "VLLMRuntime, VLLMRouter (production-stack.vllm.ai/v1alpha1)",
+        "the Helm chart's Deployments, by the labels helm-release-name and model",
+    ],
+    chain: "pod → ReplicaSet → Deployment → VLLMRuntime; with the chart it ends at the Deployment",
+    model: "`model.modelURL`, flags",
+    remedies: "the resource's own autoscalingConfig and deploymentConfig; with the chart the Deployment, with the field of the values named.",
 };
 
 const RUNTIME: &str = "vllmruntime.production-stack.vllm.ai";

@@ -1,5 +1,6 @@
 //! Owns Argo Rollouts: a Deployment in shape, or a reference to one.
 
+use super::about::About;
 use super::remedy::{Remedy, Wish};
 use super::shapes::{self, Places};
 use super::{Facts, System, View, json, layers, pod_template};
@@ -10,6 +11,15 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| view.top.kind == "rollout.argoproj.io",
     facts,
     remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "Argo Rollout",
+    system: "rollout",
+    kinds: &["Rollout (argoproj.io/v1alpha1)"],
+    chain: "pod → ReplicaSet → Rollout",
+    model: "flags",
+    remedies: "replicas in the rollout, the template where workloadRef says it is.",
 };
 
 /// The Deployment whose template the rollout uses instead of one of its own.

@@ -1,6 +1,7 @@
 //! Owns Run:ai's own workload resources. Their truth is in Run:ai's control plane, which writes
 //! them again: a change goes through its API or command line.
 
+use super::about::About;
 use super::remedy::{Action, Remedy, Wish};
 use super::{Facts, System, Template, View, json, layers, member_templates, named};
 
@@ -10,6 +11,15 @@ pub(super) static SYSTEM: System = System {
     recognise: |view| is_serving(&view.top.kind),
     facts,
     remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "Run:ai",
+    system: "run:ai",
+    kinds: &["InferenceWorkload and other kinds (run.ai)"],
+    chain: "pod → … → the workload",
+    model: "`model`, flags",
+    remedies: "not by patch: the control plane writes its objects again, so the command of its own tool is named.",
 };
 
 /// Run:ai's workspaces and trainings: accounted, never judged as services.

@@ -5,12 +5,22 @@ use serde_json::{Value, json as value};
 
 use super::super::objects::Key;
 use super::super::scalers::{HPA, thoras};
+use super::about::About;
 use super::remedy::{Action, BoundsWish, CpuWish, Draft, Remedy, Wish};
 use super::{ScalerSystem, View, hpa, json, layers, scaler_of};
 
 pub(super) static SCALER: ScalerSystem = ScalerSystem {
     kind: thoras::AI_SCALE_TARGET,
     remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "Thoras AIScaleTarget",
+    system: "aiscaletarget.thoras.ai",
+    kinds: &["AIScaleTarget (thoras.ai/v1)"],
+    chain: "none: it aims at any hop of a workload",
+    model: "none",
+    remedies: "its own bounds, for CPU too where it sizes containers by itself; for zero its mode first, then the target.",
 };
 
 fn remedies(view: &View<'_>, key: &Key, body: &Value, wish: &Wish) -> Vec<Remedy> {
