@@ -122,8 +122,14 @@ fn a_live_runtime_is_read_through_its_deployment() {
         pod,
         node("gpu-1", "v1.35.0"),
     ]);
-    assert_eq!(found.workloads.len(), 1);
-    let row = &found.workloads[0];
+    // All stretches of time are of the one resource.
+    assert!(
+        found
+            .workloads
+            .iter()
+            .all(|row| row.workload_kind == "vllmruntime.production-stack.vllm.ai")
+    );
+    let row = found.workloads.last().unwrap();
     assert_eq!(row.workload_kind, "vllmruntime.production-stack.vllm.ai");
     assert_eq!(row.gpu_product.as_deref(), Some("H100-SXM-80"));
     assert_eq!(
