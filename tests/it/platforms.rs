@@ -1,7 +1,7 @@
 //! Platforms around workloads: serving stacks, queues, shared devices, claims, batch kinds and
 //! node pools. Upstream manifests and live objects, their inventory, and changes that stick.
 
-use idleproof::inventory::remedy::{Action, Answer, FractionWish, TierWish, Wish};
+use idleproof::inventory::remedy::{Answer, FractionWish, TierWish, Wish};
 use idleproof::model::workload::WorkloadId;
 use serde_json::{Value, json};
 
@@ -478,25 +478,4 @@ fn coreweave_pools_and_nodes() {
         out.push_str(&answers(&bodies, body));
     }
     insta::assert_snapshot!(out);
-}
-
-#[test]
-fn what_is_asked_is_what_is_answered() {
-    let bodies = [engine("llama", "chat")];
-    let found = asked(
-        &bodies,
-        &id("deployment.apps", "chat", "llama"),
-        &Wish::survey("NVIDIA-L40S"),
-    );
-    let actions: Vec<Action> = found.iter().map(|remedy| remedy.action).collect();
-    assert_eq!(
-        actions,
-        [
-            Action::Zero,
-            Action::Tier,
-            Action::Bounds,
-            Action::Cpu,
-            Action::Fraction
-        ]
-    );
 }
