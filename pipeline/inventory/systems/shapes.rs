@@ -6,40 +6,11 @@ use serde_json::{Value, json as value};
 use super::super::objects::Key;
 use super::super::resources;
 use super::remedy::{Action, BoundsWish, CpuWish, Draft, FractionWish, Remedy, TierWish, Wish};
+use super::warnings::TIER_KEYS;
 use super::{Facts, View, json, scaler_of};
 
 /// A path of keys from an object's root.
 pub(super) type Path = Vec<String>;
-
-/// Labels that pin pods to a GPU product: a new tier replaces all of them.
-const TIER_KEYS: &[&str] = &[
-    "nvidia.com/gpu.product",
-    "nvidia.com/gpu.family",
-    "nvidia.com/gpu.memory",
-    "nvidia.com/gpu.machine",
-    "node.kubernetes.io/instance-type",
-    "beta.kubernetes.io/instance-type",
-    "cloud.google.com/gke-accelerator",
-    "cloud.google.com/gke-nodepool",
-    "eks.amazonaws.com/nodegroup",
-    "kubernetes.azure.com/agentpool",
-    "agentpool",
-    "accelerator",
-    "karpenter.sh/nodepool",
-    "karpenter.k8s.aws/instance-gpu-name",
-    "karpenter.k8s.aws/instance-family",
-    "karpenter.azure.com/sku-gpu-name",
-    "karpenter.azure.com/sku-name",
-    "gpu.nvidia.com/class",
-    "gpu.nvidia.com/model",
-    "node.coreweave.cloud/class",
-    "compute.coreweave.com/node-pool",
-];
-
-/// Whether a label pins pods to a GPU product.
-pub(super) fn is_tier_key(key: &str) -> bool {
-    TIER_KEYS.contains(&key)
-}
 
 pub(super) const PODS_GONE: &str = "no pod of the workload is left";
 pub(super) const ROLLED_OUT: &str =

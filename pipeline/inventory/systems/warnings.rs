@@ -30,6 +30,36 @@ const MANAGERS: &[(&str, &str, &str)] = &[
     ("annotations", "meta.helm.sh/release-name", "Helm release"),
 ];
 
+/// Labels that pin pods to a GPU product: a new tier replaces all of them.
+pub(super) const TIER_KEYS: &[&str] = &[
+    "nvidia.com/gpu.product",
+    "nvidia.com/gpu.family",
+    "nvidia.com/gpu.memory",
+    "nvidia.com/gpu.machine",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+    "cloud.google.com/gke-accelerator",
+    "cloud.google.com/gke-nodepool",
+    "eks.amazonaws.com/nodegroup",
+    "kubernetes.azure.com/agentpool",
+    "agentpool",
+    "accelerator",
+    "karpenter.sh/nodepool",
+    "karpenter.k8s.aws/instance-gpu-name",
+    "karpenter.k8s.aws/instance-family",
+    "karpenter.azure.com/sku-gpu-name",
+    "karpenter.azure.com/sku-name",
+    "gpu.nvidia.com/class",
+    "gpu.nvidia.com/model",
+    "node.coreweave.cloud/class",
+    "compute.coreweave.com/node-pool",
+];
+
+/// Whether a label pins pods to a GPU product.
+pub(super) fn is_tier_key(key: &str) -> bool {
+    TIER_KEYS.contains(&key)
+}
+
 /// All warnings about one change of one object.
 pub(super) fn of(key: &Key, body: &Value, action: Action, touched: &[Precondition]) -> Vec<String> {
     let mut out = Vec::new();
