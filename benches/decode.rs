@@ -16,6 +16,10 @@ use idleproof::ingest::prometheus::chunks::{Encoding, decode_floats};
 use idleproof::ingest::tsdb::BlockSource;
 use idleproof::model::TimeWindow;
 
+/// Counts what is allocated; the decoders' lines must show none.
+#[global_allocator]
+static ALLOCATIONS: divan::AllocProfiler = divan::AllocProfiler::system();
+
 const SAMPLES: usize = 120;
 const SERIES: usize = 1000;
 

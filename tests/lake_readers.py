@@ -7,6 +7,7 @@ Exit code 77 where a reader is not installed, with the reason on stderr.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -59,4 +60,6 @@ def with_deltalake(folders):
 
 
 folders = sys.argv[1:]
-print(json.dumps({"duckdb": with_duckdb(folders), "deltalake": with_deltalake(folders)}))
+print(json.dumps({"duckdb": with_duckdb(folders), "deltalake": with_deltalake(folders)}), flush=True)
+# Threads of the readers are still at work, and tearing the interpreter down under them may abort it.
+os._exit(0)

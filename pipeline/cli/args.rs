@@ -38,6 +38,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof check\n  idleproof check sources\n  idleproof check detectors --advise"
     )]
     Check(CheckArgs),
+    /// Workloads by cost, and all that is known of one: owners, model, GPUs, scaler, routes, team
+    #[command(
+        after_help = "Examples:\n  idleproof inventory\n  idleproof inventory --cluster prod-a -o json\n  idleproof inventory --workload chat/llama-8b"
+    )]
+    Inventory(InventoryArgs),
     /// Replay a finding from its evidence, to the same bytes
     #[command(
         after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a"
@@ -50,7 +55,10 @@ pub(super) enum Command {
     Sql(SqlArgs),
     /// Check a signed file against a public key; needs no lake and no network
     Verify(VerifyArgs),
-    /// What the lake holds
+    /// What the lake holds, whether it is whole, and keeping it small
+    #[command(
+        after_help = "Examples:\n  idleproof lake info -o json\n  idleproof lake compact\n  idleproof lake vacuum --dry-run\n  idleproof lake verify"
+    )]
     Lake(LakeArgs),
     /// The detectors, their parameters and why
     Detectors(DetectorsArgs),
@@ -188,6 +196,24 @@ pub(super) struct ExplainArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct InventoryArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Only this cluster
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// All that is known of one: `cluster/namespace/kind/name`, or an end of it that only one has
+    #[arg(long, value_name = "HANDLE")]
+    pub workload: Option<String>,
+    /// How the answer is printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// The publication to read; default: the newest
+    #[arg(long, value_name = "N")]
+    pub as_of: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct SqlArgs {
     /// The query, `.tables` or `.schema NAME`
     #[arg(required_unless_present = "file", conflicts_with = "file")]
@@ -231,10 +257,59 @@ pub(super) struct LakeArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LakeWhat {
-    /// Publications, tables and their versions
-    Info(ConfigArg),
-    /// Every live file against the log: present, as long, as many rows
-    Verify(ConfigArg),
+    /// Tables with their sizes and days, publications, leases, evidence
+    Info(InfoArgs),
+    /// Put the many files of closed days into few, and take out what [lake] no longer keeps
+    Compact(CompactArgs),
+    /// Delete what no version that is kept needs any more
+    Vacuum(VacuumArgs),
+    /// Read every file and compare it with what was written; ends with 4 when one differs
+    Verify(VerifyLakeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InfoArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// How the answer is printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompactArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Only days before this one; default: those that ended a day ago or earlier
+    #[arg(long, value_name = "DATE", value_parser = parse_date)]
+    pub before: Option<i64>,
+    /// Seconds to wait for a lease that another run holds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub lease_wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VacuumArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Say what would go and delete nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Days for which an object must have been superfluous; longer than any run or query takes
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub older_than: u32,
+    /// Seconds to wait for a lease that another run holds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub lease_wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyLakeArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// How faults are printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,9 @@
 //! Owns `check`: whether the sources can be read, what they hold, and which detectors will be able
 //! to see what. Reads a few minutes of each source and keeps nothing.
 
+mod sources;
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::Arc;
@@ -9,26 +12,18 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{CheckArgs, CheckOutput, CheckWhat};
 use super::error::CliError;
-use super::sources::{self, OpenSource};
-use super::{now_ms, say};
+use super::say;
+use super::sources::open_each;
 use crate::config::Config;
 use crate::detect::QuerySet;
 use crate::exit::Exit;
 use crate::ingest::Census;
-use crate::lake::{Lake, LakeError};
-use crate::model::TimeWindow;
-use crate::model::time::{DAY_MS, HOUR_MS, format_ms};
+use crate::model::time::HOUR_MS;
 
 const MINUTE_MS: i64 = HOUR_MS / 60;
 
 /// How much of each source is read: several scrapes at any usual interval.
 pub(super) const PROBE_MS: i64 = 15 * MINUTE_MS;
-/// Days that a run looks at, and the one before them.
-const WANTED_DAYS: i64 = 15;
-/// Beyond this the clocks of server and machine are said to differ.
-const CLOCK_SKEW_MS: i64 = MINUTE_MS;
-/// Names of those that lack a signal; the rest are counted.
-const NAMED: usize = 5;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +86,7 @@ struct SignalCheck {
     adds_series: u64,
     detectors: Vec<String>,
     #[serde(skip)]
+    per: Per,
     advise: String,
 }
 
@@ -101,6 +97,9 @@ struct DetectorCheck {
     /// Signals that all have, and those that some or all lack.
     complete: Vec<String>,
     lacking: Vec<String>,
+    /// Pods with GPUs, and those of them that lack any signal that each pod should have.
+    pods: usize,
+    blind_to: Vec<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -124,9 +123,11 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
         ));
         return Ok(Exit::Done);
     }
+    // The day before the window is the margin in which its first runs may have begun.
+    let wanted_days = 1 + longest_window_days(&queries);
     let mut answer = Answer::default();
     let mut by_cluster: BTreeMap<String, Census> = BTreeMap::new();
-    let (opened, failed) = sources::open_each(&config, None, None, false).await?;
+    let (opened, failed) = open_each(&config, None, None, false).await?;
     for (source, cluster, error) in failed {
         answer.sources.push(SourceCheck {
             source,
@@ -140,7 +141,7 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
         });
     }
     for open in &opened {
-        let (checked, census) = check_source(open).await;
+        let (checked, census) = sources::source(open, wanted_days).await;
         if let Some(census) = census {
             by_cluster
                 .entry(open.cluster.clone())
@@ -149,7 +150,7 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
         }
         answer.sources.push(checked);
     }
-    answer.sources.push(check_lake(&config).await);
+    answer.sources.push(sources::lake(&config).await);
     if args.what != Some(CheckWhat::Sources) {
         let signals = signals()?;
         for (cluster, census) in &by_cluster {
@@ -157,7 +158,7 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
                 .signals
                 .extend(signals.iter().map(|s| check_signal(cluster, s, census)));
         }
-        answer.detectors = detectors(&answer.signals);
+        answer.detectors = detectors(&answer.signals, &by_cluster);
     }
     print(&answer, args)?;
     if answer.sources.iter().all(|source| source.ok) {
@@ -171,101 +172,6 @@ fn signals() -> Result<Vec<Signal>, CliError> {
     let file: SignalFile = toml::from_str(include_str!("signals.toml"))
         .map_err(|error| CliError::Unexpected(format!("signals.toml: {error}")))?;
     Ok(file.signal)
-}
-
-async fn check_source(open: &OpenSource) -> (SourceCheck, Option<Census>) {
-    let mut checked = SourceCheck {
-        source: open.source.name().to_owned(),
-        cluster: open.cluster.clone(),
-        ok: true,
-        notes: Vec::new(),
-        from: open.extent.map(|extent| format_ms(extent.start_ms)),
-        to: open.extent.map(|extent| format_ms(extent.end_ms)),
-        series: 0,
-        interval_seconds: BTreeMap::new(),
-    };
-    let Some(extent) = open.extent else {
-        checked
-            .notes
-            .push("it holds nothing that idleproof reads".to_owned());
-        return (checked, None);
-    };
-    let days = (extent.end_ms - extent.start_ms) / DAY_MS;
-    if days < WANTED_DAYS && !open.is_export() {
-        checked.notes.push(format!(
-            "it holds {days} days; a run looks at 14 and the day before them: use --last {}d until \
-             it holds more, or give it longer retention",
-            (days - 1).max(1)
-        ));
-    }
-    if open.source.is_live() {
-        let behind_ms = now_ms() - extent.end_ms;
-        if behind_ms.abs() > CLOCK_SKEW_MS {
-            let (seconds, side) = (
-                behind_ms.abs() / 1000,
-                if behind_ms > 0 { "behind" } else { "ahead of" },
-            );
-            checked.notes.push(format!(
-                "its newest samples are {seconds} s {side} this machine's clock: check the clocks, and \
-                 that it still scrapes"
-            ));
-        }
-    }
-    let window = TimeWindow::new(extent.end_ms - PROBE_MS, extent.end_ms);
-    match open
-        .source
-        .census(&open.cluster, window, &open.options)
-        .await
-    {
-        Ok(Some(census)) => {
-            checked.series = census.series;
-            checked.interval_seconds = census
-                .tables
-                .iter()
-                .filter_map(|(table, t)| Some(((*table).to_owned(), t.interval_ms()? / 1000)))
-                .collect();
-            for (table, seconds) in &checked.interval_seconds {
-                if *seconds > 300 {
-                    checked.notes.push(format!(
-                        "{table} are scraped every {seconds} s: what is shorter than that is not seen"
-                    ));
-                }
-            }
-            if census.series == 0 {
-                checked.notes.push(format!(
-                    "its last {} minutes hold no series that idleproof reads",
-                    PROBE_MS / MINUTE_MS
-                ));
-            }
-            (checked, Some(census))
-        }
-        Ok(None) => (checked, None),
-        Err(error) => {
-            checked.ok = false;
-            checked.notes.push(error.to_string());
-            (checked, None)
-        }
-    }
-}
-
-async fn check_lake(config: &Config) -> SourceCheck {
-    let (ok, note) = match Lake::open_existing(&config.lake_url()).await {
-        Ok(_) => (true, "it is there and can be read".to_owned()),
-        Err(LakeError::NotALake { .. }) => {
-            (true, "not there yet: the first run makes it".to_owned())
-        }
-        Err(error) => (false, error.to_string()),
-    };
-    SourceCheck {
-        source: "(lake)".to_owned(),
-        cluster: String::new(),
-        ok,
-        notes: vec![note],
-        from: None,
-        to: None,
-        series: 0,
-        interval_seconds: BTreeMap::new(),
-    }
 }
 
 fn check_signal(cluster: &str, signal: &Signal, census: &Census) -> SignalCheck {
@@ -321,11 +227,22 @@ fn check_signal(cluster: &str, signal: &Signal, census: &Census) -> SignalCheck 
         without: signal.without.clone(),
         adds_series,
         detectors: signal.detectors.clone(),
+        per: signal.per,
         advise: signal.advise.clone(),
     }
 }
 
-fn detectors(signals: &[SignalCheck]) -> Vec<DetectorCheck> {
+/// Days that the detector with the longest window looks at.
+fn longest_window_days(queries: &QuerySet) -> i64 {
+    queries
+        .detectors()
+        .iter()
+        .filter_map(|d| d.head.window.default.strip_suffix('d')?.parse().ok())
+        .max()
+        .unwrap_or(14)
+}
+
+fn detectors(signals: &[SignalCheck], by_cluster: &BTreeMap<String, Census>) -> Vec<DetectorCheck> {
     let mut by_detector: BTreeMap<(String, String), DetectorCheck> = BTreeMap::new();
     for signal in signals {
         for detector in &signal.detectors {
@@ -336,7 +253,14 @@ fn detectors(signals: &[SignalCheck]) -> Vec<DetectorCheck> {
                     detector: detector.clone(),
                     complete: Vec::new(),
                     lacking: Vec::new(),
+                    pods: by_cluster
+                        .get(&signal.cluster)
+                        .map_or(0, |census| census.gpu_pods.len()),
+                    blind_to: Vec::new(),
                 });
+            if signal.per == Per::GpuPod {
+                check.blind_to.extend(signal.missing.iter().cloned());
+            }
             if signal.wanted > 0 && signal.missing.is_empty() {
                 check.complete.push(signal.signal.clone());
             } else {
@@ -347,7 +271,14 @@ fn detectors(signals: &[SignalCheck]) -> Vec<DetectorCheck> {
             }
         }
     }
-    by_detector.into_values().collect()
+    by_detector
+        .into_values()
+        .map(|mut check| {
+            check.blind_to.sort();
+            check.blind_to.dedup();
+            check
+        })
+        .collect()
 }
 
 fn print(answer: &Answer, args: &CheckArgs) -> Result<(), CliError> {
@@ -355,103 +286,9 @@ fn print(answer: &Answer, args: &CheckArgs) -> Result<(), CliError> {
     let text = match args.output {
         CheckOutput::Json => serde_json::to_string_pretty(answer)
             .map_err(|error| CliError::Format(error.to_string()))?,
-        CheckOutput::Text => lines(answer, args.advise).join("\n"),
+        CheckOutput::Text => text::lines(answer, args.advise).join("\n"),
     };
     writeln!(out, "{text}").map_err(CliError::Stdout)
-}
-
-fn lines(answer: &Answer, advise: bool) -> Vec<String> {
-    let mut lines = vec!["Sources".to_owned()];
-    for source in &answer.sources {
-        let state = if source.ok { "ok  " } else { "FAIL" };
-        let span = match (&source.from, &source.to) {
-            (Some(from), Some(to)) => format!(", {from} to {to}"),
-            _ => String::new(),
-        };
-        let cluster = match source.cluster.as_str() {
-            "" => String::new(),
-            cluster => format!(" of {cluster}"),
-        };
-        let series = match source.series {
-            0 => String::new(),
-            series => format!(", {series} series"),
-        };
-        lines.push(format!(
-            "  {state} {}{cluster}{span}{series}",
-            source.source
-        ));
-        let intervals: Vec<String> = source
-            .interval_seconds
-            .iter()
-            .map(|(table, seconds)| format!("{table} every {seconds} s"))
-            .collect();
-        if !intervals.is_empty() {
-            lines.push(format!("       {}", intervals.join(", ")));
-        }
-        lines.extend(source.notes.iter().map(|note| format!("       {note}")));
-    }
-    if !answer.signals.is_empty() {
-        lines.push("Signals".to_owned());
-    }
-    for signal in &answer.signals {
-        let state = match (signal.wanted, signal.missing.len()) {
-            (0, _) => "none",
-            (_, 0) => "all ",
-            (wanted, missing) if missing == wanted => "none",
-            _ => "part",
-        };
-        lines.push(format!(
-            "  {state} {}: {}, {} of {}",
-            signal.cluster, signal.what, signal.seen, signal.wanted
-        ));
-        if state == "all " {
-            continue;
-        }
-        lines.push(format!("       without it: {}", signal.without));
-        if signal.missing.len() < signal.wanted {
-            let mut named: Vec<&str> = signal.missing.iter().map(String::as_str).collect();
-            let more = named.len().saturating_sub(NAMED);
-            named.truncate(NAMED);
-            let more = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
-            lines.push(format!("       lacking: {}{more}", named.join(", ")));
-        }
-        if advise {
-            lines.push(format!("       adds {} series:", signal.adds_series));
-            lines.extend(
-                signal
-                    .advise
-                    .trim()
-                    .lines()
-                    .map(|line| format!("         {line}")),
-            );
-        }
-    }
-    if !answer.detectors.is_empty() {
-        lines.push("Detectors".to_owned());
-    }
-    for detector in &answer.detectors {
-        let sees = match (detector.complete.is_empty(), detector.lacking.is_empty()) {
-            (_, true) => "sees all".to_owned(),
-            (true, false) => format!("blind: lacks {}", detector.lacking.join(", ")),
-            (false, false) => format!("sees part: lacks {}", detector.lacking.join(", ")),
-        };
-        lines.push(format!(
-            "  {}: {} {sees}",
-            detector.cluster, detector.detector
-        ));
-    }
-    let lacking = answer
-        .signals
-        .iter()
-        .any(|signal| !signal.missing.is_empty() || signal.wanted == 0);
-    if lacking && !advise {
-        lines.push("--advise prints the lines that bring what is lacking".to_owned());
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -512,12 +349,19 @@ mod tests {
         let engines = of("engine-counters");
         assert_eq!((engines.wanted, engines.seen), (1, 0));
         assert_eq!((of("owners").seen, of("node-labels").seen), (1, 0));
-        let detectors = detectors(&[activity, engines, of("owners")]);
+        let detectors = detectors(
+            &[activity, engines, of("owners")],
+            &BTreeMap::from([("c".to_owned(), census.clone())]),
+        );
         let dark = detectors
             .iter()
             .find(|d| d.detector == "dark-capacity")
             .unwrap();
         assert_eq!(dark.complete, ["owners"]);
+        assert_eq!(
+            (dark.pods, dark.blind_to.as_slice()),
+            (1, &["chat/a".to_owned()][..])
+        );
         assert_eq!(
             dark.lacking,
             ["gpu-activity (1 of 2)", "engine-counters (0 of 1)"]

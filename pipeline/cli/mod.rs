@@ -5,12 +5,16 @@
 //! where, and what to do, and ends in a documented exit code.
 
 mod args;
+mod authentication;
 mod check;
 mod conclude;
 mod data;
 mod error;
 mod explain;
 mod inspect;
+mod inventory;
+mod inventory_card;
+mod lake;
 mod output;
 mod plan;
 mod progress;
@@ -27,7 +31,7 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Exit;
-use args::{Cli, Command, LakeWhat};
+use args::{Cli, Command};
 use error::CliError;
 
 pub use output::OutputFormat;
@@ -95,13 +99,11 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Ingest(args) => sources::ingest_command(&args, now_ms()).await,
         Command::Snapshot(args) => snapshot::snapshot(&args, now_ms()).await,
         Command::Check(args) => check::check(&args).await,
+        Command::Inventory(args) => inventory::inventory(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
         Command::Verify(args) => verify::verify(&args),
-        Command::Lake(args) => match args.what {
-            LakeWhat::Info(config) => inspect::info(&config).await,
-            LakeWhat::Verify(config) => inspect::verify(&config).await,
-        },
+        Command::Lake(args) => lake::lake(&args.what).await,
         Command::Detectors(args) => inspect::detectors(&args),
     }
 }

@@ -66,6 +66,23 @@ pub(super) fn print_rows(
     }
 }
 
+/// The rows of a batch as JSON objects.
+pub(super) fn json_objects(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>, CliError> {
+    let names: Vec<String> = batch
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    Ok(json_rows(&names, batch)?
+        .into_iter()
+        .filter_map(|row| match row {
+            Value::Object(fields) => Some(fields),
+            _ => None,
+        })
+        .collect())
+}
+
 fn text_rows(batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>, CliError> {
     let options = FormatOptions::default();
     let formatters = batch

@@ -52,7 +52,13 @@ fn bar(source: &str) -> Listener {
                 bar.set_message(rate(known.0, known.1.elapsed()));
             }
         }
-        Progress::Narrows { window, width_ms } => bar.println(narrows(&window.key(), width_ms)),
+        Progress::Narrows {
+            window,
+            width_ms,
+            why,
+        } => bar.println(narrows(&window.key(), width_ms, why)),
+        Progress::Widens { window, width_ms } => bar.println(widens(&window.key(), width_ms)),
+        Progress::Repeats { window, why } => bar.println(repeats(&window.key(), why)),
         Progress::Done { .. } => {
             bar.inc(1);
             if Some(bar.position()) == bar.length() {
@@ -78,8 +84,19 @@ fn lines(source: &str) -> Listener {
             Progress::Begins { windows } => state.windows = windows,
             Progress::Reads { .. } => {}
             Progress::Took { samples } => state.samples += samples,
-            Progress::Narrows { window, width_ms } => {
-                say(&format!("{source}: {}", narrows(&window.key(), width_ms)));
+            Progress::Narrows {
+                window,
+                width_ms,
+                why,
+            } => say(&format!(
+                "{source}: {}",
+                narrows(&window.key(), width_ms, why)
+            )),
+            Progress::Widens { window, width_ms } => {
+                say(&format!("{source}: {}", widens(&window.key(), width_ms)));
+            }
+            Progress::Repeats { window, why } => {
+                say(&format!("{source}: {}", repeats(&window.key(), why)));
             }
             Progress::Done { report } => {
                 state.done += 1;
@@ -106,11 +123,22 @@ fn lines(source: &str) -> Listener {
     })
 }
 
-fn narrows(window: &str, width_ms: i64) -> String {
+fn narrows(window: &str, width_ms: i64, why: &str) -> String {
     format!(
-        "window {window} is too large for memory: reading it and those after it by {} h",
+        "window {window} is too large ({why}): reading it and those after it by {} h",
         width_ms / HOUR_MS
     )
+}
+
+fn widens(window: &str, width_ms: i64) -> String {
+    format!(
+        "behind window {window} reading by {} h again",
+        width_ms / HOUR_MS
+    )
+}
+
+fn repeats(window: &str, why: &str) -> String {
+    format!("window {window} is read once more: {why}")
 }
 
 fn rate(samples: u64, elapsed: Duration) -> String {

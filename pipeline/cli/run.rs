@@ -77,6 +77,7 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
             .end_ms
             .min(window.end_ms + DAY_MS);
         let span = TimeWindow::new(window.start_ms, last_ms.max(window.end_ms));
+        check_retention(&config, span.start_ms, end_ms)?;
         say(&format!(
             "window {} to {}",
             format_ms(window.start_ms),
@@ -92,6 +93,7 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
     let released = lease.release(super::now_ms()).await;
     let published = result?;
     released?;
+    super::lake::after_run(&lake, &config).await;
 
     for line in &published.summary {
         say(line);
@@ -108,6 +110,23 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// A day whose raw rows were let go would be derived again from nothing.
+fn check_retention(config: &Config, start_ms: i64, data_end_ms: i64) -> Result<(), CliError> {
+    let Some(days) = config.file.lake.raw_days else {
+        return Ok(());
+    };
+    let kept_ms = (data_end_ms - 1).div_euclid(DAY_MS) * DAY_MS - (i64::from(days) - 1) * DAY_MS;
+    // Days read margins, and the inventory two days before.
+    if start_ms - 3 * DAY_MS < kept_ms {
+        return Err(CliError::Usage(format!(
+            "[lake] raw_days = {days} keeps rows from {} on, and the window begins {}: ask for a later --from, or raise raw_days before the rows are gone",
+            format_ms(kept_ms),
+            format_ms(start_ms)
+        )));
+    }
+    Ok(())
 }
 
 /// The days that a run is about: what was asked for, else the last closed ones that there are.

@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use super::args::IngestArgs;
 use super::error::CliError;
-use super::{now_ms, plan, progress, say, snapshot};
-use crate::config::{Config, SourceKind, SourceSection};
+use super::{authentication, now_ms, plan, progress, say, snapshot};
+use crate::config::{Config, LogicalSource, SourceKind, SourceMode, SourceSection};
 use crate::exit::Exit;
 use crate::ingest::plan::DEFAULT_LOOK_BACK_MS;
-use crate::ingest::prometheus::{BasicAuth, RemoteOptions};
+use crate::ingest::prometheus::{Mode, parse_selector};
+use crate::ingest::tsdb::Choice;
 use crate::ingest::{
-    self, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
+    self, BlockLocation, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
 };
 use crate::lake::{Lake, LakeError, source_lease};
 use crate::model::TimeWindow;
 use crate::model::time::{DAY_MS, HOUR_MS, format_ms};
+
+/// A Prometheus answers ten reads at once, for everyone.
+const DEFAULT_CONNECTIONS: usize = 4;
 
 /// A source of the configuration, opened, with what it holds.
 pub(super) struct OpenSource {
@@ -66,14 +70,26 @@ pub(super) async fn open_each(
     let (mut open, mut failed) = (Vec::new(), Vec::new());
     for (index, section) in config.file.sources.iter().enumerate() {
         let name = section.name(index);
-        if only_source.is_some_and(|only| only != name)
-            || only_cluster.is_some_and(|only| only != section.cluster)
-        {
+        let mut wanted = section.logical(index);
+        wanted.retain(|one| {
+            only_source.is_none_or(|only| only == name || only == one.name)
+                && only_cluster.is_none_or(|only| only == one.cluster)
+        });
+        if wanted.is_empty() {
             continue;
         }
-        match open_one(config, section, name.clone(), force).await {
-            Ok(source) => open.push(source),
-            Err(error) => failed.push((name, section.cluster.clone(), error)),
+        match open_one(config, section, name.clone(), &wanted, force).await {
+            Ok(sources) => open.extend(sources),
+            Err(error) => {
+                let whose = section.cluster_label.as_ref().map_or_else(
+                    || section.cluster.clone(),
+                    |_| {
+                        let clusters = wanted.iter().map(|one| one.cluster.as_str());
+                        clusters.collect::<Vec<_>>().join(", ")
+                    },
+                );
+                failed.push((name, whose, error));
+            }
         }
     }
     if open.is_empty() && failed.is_empty() {
@@ -88,13 +104,24 @@ pub(super) async fn open_each(
     Ok((open, failed))
 }
 
+/// Opens one back end, as often as it has clusters that are wanted.
 async fn open_one(
     config: &Config,
     section: &SourceSection,
     name: String,
+    wanted: &[LogicalSource],
     force: bool,
-) -> Result<OpenSource, CliError> {
+) -> Result<Vec<OpenSource>, CliError> {
+    let mut matchers = Vec::new();
+    for text in &section.matchers {
+        let parsed = parse_selector(text)
+            .map_err(|error| CliError::Usage(format!("[[source]] `{name}`: {error}")))?;
+        matchers.extend(parsed);
+    }
     let source = Source::open(spec(config, section, name)?).await?;
+    if let Some(notice) = source.notice() {
+        say(&format!("{}: {notice}", source.name()));
+    }
     let extent = source.extent().await?;
     let look_back_ms = section
         .look_back_hours
@@ -102,18 +129,64 @@ async fn open_one(
     let mut options = IngestOptions {
         force,
         look_back_ms: Some(look_back_ms),
-        listener: progress::listener(source.name()),
+        matchers,
+        metrics: section.metrics.clone(),
         ..IngestOptions::default()
     };
+    if section.kind == SourceKind::Prometheus {
+        options.connections = section.connections.unwrap_or(DEFAULT_CONNECTIONS);
+    }
     if let Some(hours) = section.window_hours {
         options.window_ms = i64::from(hours) * HOUR_MS;
     }
-    Ok(OpenSource {
-        source,
-        cluster: section.cluster.clone(),
+    if let (Some(label), Some(extent)) = (&section.cluster_label, extent) {
+        warn_unmapped(&source, section, label, extent, &options).await?;
+    }
+    let open = wanted.iter().map(|one| OpenSource {
+        source: source.named(&one.name),
+        cluster: one.cluster.clone(),
         extent,
-        options,
-    })
+        options: IngestOptions {
+            cluster_label: one.label.clone(),
+            listener: progress::listener(&one.name),
+            ..options.clone()
+        },
+    });
+    Ok(open.collect())
+}
+
+/// Values of the cluster label that no cluster is given for: what they hold is nobody's.
+const UNMAPPED_SHOWN: usize = 20;
+
+/// Says which clusters of a back end are not read. They are never counted to another.
+async fn warn_unmapped(
+    source: &Source,
+    section: &SourceSection,
+    label: &str,
+    extent: TimeWindow,
+    options: &IngestOptions,
+) -> Result<(), CliError> {
+    let mut values = source.label_values(label, extent.end_ms, options).await?;
+    values.retain(|value, _| !section.clusters.contains_key(value));
+    for (value, series) in values.iter().take(UNMAPPED_SHOWN) {
+        let which = if value.is_empty() {
+            format!("series have no label {label}")
+        } else {
+            format!("series have {label}={value:?}, which clusters does not list")
+        };
+        say(&format!(
+            "{}: warning: {series} {which}; they are not read",
+            source.name()
+        ));
+    }
+    if values.len() > UNMAPPED_SHOWN {
+        say(&format!(
+            "{}: warning: {} more values of {label} are not listed in clusters; they are not read",
+            source.name(),
+            values.len() - UNMAPPED_SHOWN
+        ));
+    }
+    Ok(())
 }
 
 fn spec(config: &Config, section: &SourceSection, name: String) -> Result<SourceSpec, CliError> {
@@ -132,8 +205,15 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
     let place = place.clone().unwrap_or_default();
     let location = if section.kind == SourceKind::Prometheus {
         match ingest::locate(&place) {
-            SourceLocation::Remote(options) => {
-                SourceLocation::Remote(Box::new(remote(config, section, *options)?))
+            SourceLocation::Remote(options, _) => {
+                let mode = match section.mode {
+                    SourceMode::Auto => Mode::Auto,
+                    SourceMode::RemoteRead => Mode::RemoteRead,
+                    SourceMode::Export => Mode::Export,
+                    SourceMode::Range => Mode::Range,
+                };
+                let remote = authentication::remote(config, section, &name, *options)?;
+                SourceLocation::Remote(Box::new(remote), mode)
             }
             _ => {
                 return Err(CliError::Usage(format!(
@@ -141,6 +221,15 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
                 )));
             }
         }
+    } else if section.kind == SourceKind::Tsdb {
+        SourceLocation::Blocks(Box::new(BlockLocation {
+            url: config.place(&place),
+            options: config.store_options(&section.options).into(),
+            choice: Choice {
+                tenants: section.tenants.clone(),
+                external_labels: section.external_labels.clone(),
+            },
+        }))
     } else {
         SourceLocation::Folder(config.resolve(&place))
     };
@@ -163,29 +252,6 @@ fn cluster_options(config: &Config, section: &SourceSection) -> ClusterOptions {
         options.idle_timeout = Duration::from_secs(seconds);
     }
     options
-}
-
-fn remote(
-    config: &Config,
-    section: &SourceSection,
-    mut options: RemoteOptions,
-) -> Result<RemoteOptions, CliError> {
-    options.headers.extend(section.headers.clone());
-    options.bearer_token_file = section
-        .bearer_token_file
-        .as_ref()
-        .map(|file| config.resolve(file));
-    options.basic_auth = section.basic_auth.as_ref().map(|auth| BasicAuth {
-        username: auth.username.clone(),
-        password_file: config.resolve(&auth.password_file),
-    });
-    if let Some(seconds) = section.timeout_seconds {
-        if seconds == 0 {
-            return Err(CliError::Usage("timeout_seconds must not be 0".to_owned()));
-        }
-        options.idle_timeout = Duration::from_secs(seconds);
-    }
-    Ok(options)
 }
 
 /// Reads what each source holds of the span; a source that fails ends the run.
@@ -220,6 +286,7 @@ pub(super) async fn ingest_all(
             ));
             continue;
         };
+        warn_outdated(lake, open, extent).await?;
         // Whole days, so that the last one is read again when there is more of it.
         let days = TimeWindow::new(
             wanted.start_ms.div_euclid(DAY_MS) * DAY_MS,
@@ -267,6 +334,32 @@ pub(super) async fn ingest_all(
                 report.secrets_skipped
             ));
         }
+    }
+    Ok(())
+}
+
+/// Says which windows of the lake were read with other metrics or other meanings of them and lie
+/// before what the source holds now: they cannot be read again.
+async fn warn_outdated(lake: &Lake, open: &OpenSource, extent: TimeWindow) -> Result<(), CliError> {
+    if open.is_export() || open.is_live() {
+        return Ok(());
+    }
+    let before = TimeWindow::new(0, extent.start_ms);
+    if before.is_empty() {
+        return Ok(());
+    }
+    let digest = ingest::selector_digest(&open.options)?;
+    let stored = ingest::stored_windows(lake, open.source.name(), before).await?;
+    let outdated = stored
+        .iter()
+        .filter(|known| known.selector_digest != digest && known.window.end_ms <= extent.start_ms)
+        .count();
+    if outdated > 0 {
+        say(&format!(
+            "{}: {outdated} windows were read with other metrics or aliases, and the source does not \
+             hold them any more: they stay as they were read",
+            open.source.name()
+        ));
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::detect::QuerySet;
 use crate::detect::derive::{DayRequest, derive_days};
 use crate::inventory::batches::batches;
-use crate::inventory::input::{FloorRule, Inputs};
+use crate::inventory::input::{FloorRule, Inputs, TeamRule};
 use crate::inventory::{self, Embedded};
 use crate::lake::columns::{int, text};
 use crate::lake::{
@@ -124,6 +124,10 @@ impl<'a> Workspace<'a> {
                     min_replicas: i64::from(cluster.min_replicas),
                     ..FloorRule::default()
                 });
+            }
+            let order = &self.config.file.team.order;
+            if !order.is_empty() {
+                inputs.team_order = order.iter().filter_map(|w| TeamRule::parse(w)).collect();
             }
             // What held at the span's start began before it.
             let evidence = TimeWindow::new(span.start_ms - DAY_MS, span.end_ms);

@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::auth::{
+    AuthorizationSection, AzureSection, BasicAuthSection, GoogleSection, HeaderSection, Inline,
+    OAuth2Section, SigV4Section, TlsSection,
+};
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +22,8 @@ pub struct ConfigFile {
     pub prices: PricesSection,
     #[serde(rename = "slo", default)]
     pub slos: Vec<SloSection>,
+    #[serde(default)]
+    pub team: TeamSection,
     #[serde(default)]
     pub report: ReportSection,
     #[serde(default)]
@@ -34,6 +41,14 @@ pub struct LakeSection {
     /// How to reach the store, in the words of its client: `endpoint`, `region`, `ca_file`, ….
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
+    /// Days of raw tables that are kept, counted back from the newest; unset keeps all.
+    pub raw_days: Option<u32>,
+    /// Days of derived tables that are kept, counted back from the newest; unset keeps all.
+    pub derived_days: Option<u32>,
+    /// Days for which evidence is kept that no newer publication rests on; unset keeps all.
+    pub evidence_days: Option<u32>,
+    /// Days for which publications can be read as they were; unset keeps all.
+    pub publication_days: Option<u32>,
 }
 
 /// One Kubernetes cluster.
@@ -58,12 +73,35 @@ fn one() -> u32 {
 pub enum SourceKind {
     /// A running Prometheus, by streamed remote read.
     Prometheus,
-    /// A folder of Prometheus TSDB blocks.
+    /// A folder or bucket of Prometheus TSDB blocks.
     Tsdb,
     /// A folder of `kubectl get … -o json` lists, one folder a snapshot.
     KubernetesExport,
     /// The API of a running cluster.
     Kubernetes,
+}
+
+/// How a Prometheus is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceMode {
+    /// Whatever a probe finds, remote read first.
+    #[default]
+    Auto,
+    RemoteRead,
+    /// VictoriaMetrics' `/api/v1/export`.
+    Export,
+    /// Range-vector queries.
+    Range,
+}
+
+/// A source as it stands in the lake: one cluster of one back end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogicalSource {
+    pub name: String,
+    pub cluster: String,
+    /// The label and its value that select the cluster in a back end of many.
+    pub label: Option<(String, String)>,
 }
 
 /// One source of telemetry or inventory.
@@ -72,7 +110,23 @@ pub enum SourceKind {
 pub struct SourceSection {
     pub name: Option<String>,
     pub kind: SourceKind,
+    /// The cluster that all of it is about; empty where `cluster_label` tells clusters apart.
+    #[serde(default)]
     pub cluster: String,
+    /// One back end, many clusters: the label whose value says which.
+    pub cluster_label: Option<String>,
+    /// Values of that label and the clusters that they mean.
+    #[serde(default)]
+    pub clusters: BTreeMap<String, String>,
+    /// Prometheus: how it is read.
+    #[serde(default)]
+    pub mode: SourceMode,
+    /// Selectors that are added to everything that is asked for: `'{env="prod"}'`.
+    #[serde(default)]
+    pub matchers: Vec<String>,
+    /// Metrics that are kept beside those that idleproof knows, sample by sample.
+    #[serde(default)]
+    pub metrics: Vec<String>,
     pub url: Option<String>,
     pub path: Option<String>,
     /// Hours that one read covers; smaller needs less memory on large fleets.
@@ -81,17 +135,41 @@ pub struct SourceSection {
     pub look_back_hours: Option<u32>,
     /// Seconds without a byte after which a read is given up.
     pub timeout_seconds: Option<u64>,
+    /// Windows that are read at once, 1 to 4.
+    pub connections: Option<usize>,
+    /// How it authenticates: one of these at most.
     pub basic_auth: Option<BasicAuthSection>,
+    pub authorization: Option<AuthorizationSection>,
     pub bearer_token_file: Option<String>,
     #[serde(default)]
+    pub(super) bearer_token: Inline,
+    pub oauth2: Option<OAuth2Section>,
+    pub sigv4: Option<SigV4Section>,
+    pub google_iam: Option<GoogleSection>,
+    pub azuread: Option<AzureSection>,
+    #[serde(default)]
+    pub tls_config: TlsSection,
+    /// The tenant of Mimir, Cortex or Thanos (`X-Scope-OrgID`).
+    pub tenant: Option<String>,
+    #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub http_headers: BTreeMap<String, HeaderSection>,
     /// Kubernetes: a kubeconfig, else `KUBECONFIG`, `~/.kube/config` or the pod's service account.
     pub kubeconfig: Option<String>,
     /// Kubernetes: a context of the kubeconfig, else its current one.
     pub context: Option<String>,
     pub proxy_url: Option<String>,
+    /// Whether `HTTPS_PROXY` and its kin hold for a metrics source.
+    #[serde(default)]
+    pub proxy_from_environment: bool,
     /// Kubernetes: requests a second.
     pub qps: Option<u32>,
+    /// Blocks of Mimir and Cortex: the tenants whose blocks are read.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// Blocks of Thanos: the external labels of the blocks that are read.
+    pub external_labels: Option<BTreeMap<String, String>>,
     /// How to reach a store that holds the source's files, as for the lake.
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
@@ -108,17 +186,36 @@ impl SourceSection {
                 SourceKind::KubernetesExport => "kubernetes-export",
                 SourceKind::Kubernetes => "kubernetes",
             };
-            format!("{kind}-{}-{index}", self.cluster)
+            let whose = match &self.cluster_label {
+                Some(label) if self.cluster.is_empty() => label,
+                _ => &self.cluster,
+            };
+            format!("{kind}-{whose}-{index}")
         })
     }
-}
 
-/// HTTP basic authentication, with Prometheus' own key names.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BasicAuthSection {
-    pub username: String,
-    pub password_file: String,
+    /// The sources that this one is in the lake: itself, or one a value of its cluster label. They
+    /// are named by the value, so that a value that is added later renames none.
+    #[must_use]
+    pub fn logical(&self, index: usize) -> Vec<LogicalSource> {
+        let name = self.name(index);
+        let Some(label) = &self.cluster_label else {
+            let cluster = self.cluster.clone();
+            return vec![LogicalSource {
+                name,
+                cluster,
+                label: None,
+            }];
+        };
+        self.clusters
+            .iter()
+            .map(|(value, cluster)| LogicalSource {
+                name: format!("{name}-{value}"),
+                cluster: cluster.clone(),
+                label: Some((label.clone(), value.clone())),
+            })
+            .collect()
+    }
 }
 
 /// Where prices come from besides the embedded catalogue.
@@ -147,6 +244,16 @@ pub struct SloMatch {
     pub namespace: Option<String>,
     pub workload: Option<String>,
     pub model: Option<String>,
+}
+
+/// Who answers for a workload.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeamSection {
+    /// Where a team's name may stand, the first that has one wins: `label:KEY`,
+    /// `namespace-label:KEY`, `cost`, `queue`, `project`, `namespace`. Empty is the usual order.
+    #[serde(default)]
+    pub order: Vec<String>,
 }
 
 /// Where the report goes.

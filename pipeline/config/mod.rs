@@ -3,11 +3,18 @@
 //! Unknown keys are errors that name the key; relative paths are relative to the file. It opens no
 //! source and no lake. Imported by `cli` only: every room takes its own small options.
 
+mod auth;
 mod file;
+mod selection;
 
+pub use auth::{
+    AuthorizationSection, AzureManagedSection, AzureOAuthSection, AzureSection,
+    AzureWorkloadSection, BasicAuthSection, GoogleSection, HeaderSection, OAuth2Section,
+    SigV4Section, TlsSection,
+};
 pub use file::{
-    ApproveSection, BasicAuthSection, ClusterSection, ConfigFile, LakeSection, PricesSection,
-    ReportSection, SloMatch, SloSection, SourceKind, SourceSection,
+    ApproveSection, ClusterSection, ConfigFile, LakeSection, LogicalSource, PricesSection,
+    ReportSection, SloMatch, SloSection, SourceKind, SourceMode, SourceSection, TeamSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +56,7 @@ impl Config {
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let file: ConfigFile = toml::from_str(text).map_err(|error| ConfigError::Parse {
             path: path.to_owned(),
-            detail: error.to_string().trim_end().to_owned(),
+            detail: auth::redacted(error.to_string().trim_end()),
         })?;
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -74,11 +81,16 @@ impl Config {
     /// The lake's location: an object-store URL as it is, else a path.
     #[must_use]
     pub fn lake_url(&self) -> String {
-        let url = &self.file.lake.url;
-        if url.contains("://") && !url.starts_with("file://") {
-            url.clone()
+        self.place(&self.file.lake.url)
+    }
+
+    /// A place of the file: the URL of an object store as it is, else a path relative to the file.
+    #[must_use]
+    pub fn place(&self, text: &str) -> String {
+        if text.contains("://") && !text.starts_with("file://") {
+            text.to_owned()
         } else {
-            self.resolve(url).to_string_lossy().into_owned()
+            self.resolve(text).to_string_lossy().into_owned()
         }
     }
 
@@ -130,6 +142,19 @@ impl Config {
         };
         let file = &self.file;
         self.check_options("[lake]", &file.lake.options)?;
+        // A run looks at 14 days and a day on both sides; what it derives anew it must find.
+        for (key, days, least) in [
+            ("raw_days", file.lake.raw_days, 30),
+            ("derived_days", file.lake.derived_days, 30),
+            ("evidence_days", file.lake.evidence_days, 1),
+            ("publication_days", file.lake.publication_days, 1),
+        ] {
+            if days.is_some_and(|days| days < least) {
+                return Err(invalid(format!(
+                    "[lake] {key} must be {least} or more: runs and replays need what is younger"
+                )));
+            }
+        }
         if file.clusters.is_empty() {
             return Err(invalid(
                 "it names no [[cluster]]: add one with a name".to_owned(),
@@ -154,16 +179,20 @@ impl Config {
         for (index, source) in file.sources.iter().enumerate() {
             let name = source.name(index);
             self.check_options(&format!("[[source]] `{name}`"), &source.options)?;
-            if !clusters.contains(source.cluster.as_str()) {
-                return Err(invalid(format!(
-                    "[[source]] `{name}` belongs to cluster `{}`, which no [[cluster]] names",
-                    source.cluster
-                )));
-            }
-            if !names.insert(name.clone()) {
-                return Err(invalid(format!(
-                    "two [[source]] entries are called `{name}`: give each a name of its own"
-                )));
+            selection::check(&name, source).map_err(invalid)?;
+            for logical in source.logical(index) {
+                if !clusters.contains(logical.cluster.as_str()) {
+                    return Err(invalid(format!(
+                        "[[source]] `{name}` belongs to cluster `{}`, which no [[cluster]] names",
+                        logical.cluster
+                    )));
+                }
+                if !names.insert(logical.name.clone()) {
+                    return Err(invalid(format!(
+                        "two [[source]] entries are called `{}`: give each a name of its own",
+                        logical.name
+                    )));
+                }
             }
             let (given, wanted) = match source.kind {
                 SourceKind::Prometheus | SourceKind::Tsdb => (source.url.is_some(), "url"),
@@ -179,6 +208,21 @@ impl Config {
                     "[[source]] `{name}`: kubeconfig, context and qps are for kind = \"kubernetes\""
                 )));
             }
+            let of_blocks = !source.tenants.is_empty() || source.external_labels.is_some();
+            if source.kind != SourceKind::Tsdb && of_blocks {
+                return Err(invalid(format!(
+                    "[[source]] `{name}`: tenants and external_labels are for kind = \"tsdb\""
+                )));
+            }
+            let is_folder = |tenant: &String| {
+                !tenant.is_empty() && tenant != "." && tenant != ".." && !tenant.contains('/')
+            };
+            if let Some(tenant) = source.tenants.iter().find(|tenant| !is_folder(tenant)) {
+                return Err(invalid(format!(
+                    "[[source]] `{name}`: the tenant {tenant:?} cannot be the name of a folder"
+                )));
+            }
+            auth::check(source).map_err(|what| invalid(format!("[[source]] `{name}`: {what}")))?;
             if source.qps == Some(0) {
                 return Err(invalid(format!("[[source]] `{name}`: qps must not be 0")));
             }
@@ -187,6 +231,20 @@ impl Config {
             {
                 return Err(invalid(format!(
                     "[[source]] `{name}`: window_hours = {hours} must be 2, 4, 6, 8, 12 or 24, so that windows keep to the server's two-hour blocks and to UTC days"
+                )));
+            }
+        }
+        for word in &file.team.order {
+            let label = word
+                .strip_prefix("label:")
+                .or_else(|| word.strip_prefix("namespace-label:"));
+            let known = label.map_or_else(
+                || ["cost", "queue", "project", "namespace"].contains(&word.as_str()),
+                |label| !label.is_empty(),
+            );
+            if !known {
+                return Err(invalid(format!(
+                    "[team] order: `{word}` is none of `label:KEY`, `namespace-label:KEY`, `cost`, `queue`, `project`, `namespace`"
                 )));
             }
         }

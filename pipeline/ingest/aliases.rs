@@ -263,6 +263,32 @@ impl Aliases {
         Self::parse(BUILTIN)
     }
 
+    /// The builtin aliases, and metrics of a user's own that are kept as narrow series.
+    pub fn with_metrics(metrics: &[String]) -> Result<Self, AliasError> {
+        let mut aliases = Self::builtin()?;
+        let mut names = Vec::new();
+        for metric in metrics {
+            let meaning = aliases.by_metric.entry(metric.clone()).or_default();
+            // What is kept as a narrow series already needs no second meaning.
+            if meaning.misc.is_none() {
+                meaning.misc = Some(MiscAlias {
+                    canonical: metric.clone(),
+                    exported_wins: false,
+                    filters: Vec::new(),
+                });
+                names.push(metric.clone());
+            }
+        }
+        names.sort();
+        names.dedup();
+        if !names.is_empty() {
+            aliases.digest =
+                sha256_hex(format!("{} {}", aliases.digest, names.join(" ")).as_bytes());
+        }
+        aliases.select(names, &[]);
+        Ok(aliases)
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self, AliasError> {
         let raw: RawFile = toml::from_str(text).map_err(|e| unusable(e.to_string()))?;
         let mut aliases = Self {
@@ -497,6 +523,31 @@ mod tests {
         assert_eq!(new.part, old.part);
         assert!(new.rank < old.rank);
         assert!(aliases.meaning("vllm:no_such_metric").is_none());
+    }
+
+    #[test]
+    fn a_metric_of_the_users_own_is_asked_for_once_and_changes_the_digest() {
+        let builtin = Aliases::builtin().unwrap();
+        let own = ["my_metric", "up", "my_metric", "vllm:num_requests_running"].map(String::from);
+        let aliases = Aliases::with_metrics(&own).unwrap();
+        assert_ne!(aliases.digest(), builtin.digest());
+        assert_eq!(aliases.selectors().len(), builtin.selectors().len() + 1);
+        for metric in &own {
+            let asked = aliases.selectors().iter();
+            let asked = asked.filter(|s| s[0].accepts_value(metric)).count();
+            assert_eq!(asked, 1, "{metric}");
+            let misc = aliases.meaning(metric).unwrap().misc.as_ref().unwrap();
+            assert_eq!(&misc.canonical, metric);
+        }
+        assert!(
+            !aliases
+                .meaning("vllm:num_requests_running")
+                .unwrap()
+                .wide
+                .is_empty()
+        );
+        let known = Aliases::with_metrics(&["up".to_owned()]).unwrap();
+        assert_eq!(known.digest(), builtin.digest());
     }
 
     #[test]

@@ -7,12 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::arrow::array::{Array, AsArray as _, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 
+use super::driver::IngestOptions;
 use super::error::IngestError;
-use super::pivot::{PivotOptions, WindowPivot};
+use super::pivot::WindowPivot;
 use super::prometheus::{Matcher, SampleSource, SeriesSamples, SourceError};
 use super::rows::TableBatches;
+use super::samples::selectors;
 use crate::ingest::aliases::Aliases;
+use crate::lake::columns::{self, text_at};
 use crate::model::TimeWindow;
+use crate::model::time::HOUR_MS;
 
 /// What one table would get of the probed window.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -136,15 +140,10 @@ impl TableCensus {
 }
 
 fn texts(batch: &RecordBatch, column: &str) -> Vec<String> {
-    let array = batch
-        .column_by_name(column)
-        .and_then(|array| array.as_string_opt::<i32>());
+    let texts = columns::text(batch, column).ok();
+    let at = |row| texts.as_ref().and_then(|texts| text_at(texts, row));
     (0..batch.num_rows())
-        .map(|row| {
-            array
-                .filter(|array| array.is_valid(row))
-                .map_or_else(String::new, |array| array.value(row).to_owned())
-        })
+        .map(|row| at(row).unwrap_or_default())
         .collect()
 }
 
@@ -153,16 +152,13 @@ pub(super) async fn census(
     source: &dyn SampleSource,
     name: &str,
     cluster: &str,
-    extra: &[Matcher],
     window: TimeWindow,
-    options: &PivotOptions,
+    options: &IngestOptions,
 ) -> Result<Census, IngestError> {
-    let aliases = Aliases::builtin()?;
+    let aliases = Aliases::with_metrics(&options.metrics)?;
     let mut census = Census::default();
-    let mut pivot = WindowPivot::new(&aliases, cluster, window, options);
-    for selector in aliases.selectors() {
-        let mut selector = selector.clone();
-        selector.extend_from_slice(extra);
+    let mut pivot = WindowPivot::new(&aliases, cluster, window, &options.pivot);
+    for selector in selectors(&aliases, options) {
         let mut take = |series: SeriesSamples| pivot.add(series).map_err(Into::into);
         let read = source.read(&selector, window, &mut take).await;
         read.map_err(|source: SourceError| IngestError::Source {
@@ -183,4 +179,70 @@ pub(super) async fn census(
         census.add(table);
     }
     Ok(census)
+}
+
+/// How much of a source's end is looked at for the values of a label.
+const VALUES_PROBE_MS: i64 = 10 * 60_000;
+/// How far back that end is looked for: extents are rounded to hours or days.
+const END_HOURS: i64 = 26;
+/// Metrics of which one is there wherever there is anything to read, and that have few series.
+const END_MARKERS: [&str; 6] = [
+    "up",
+    "kube_pod_info",
+    "DCGM_FI_DEV_GPU_UTIL",
+    "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    "vllm:num_requests_running",
+    "sglang:num_running_reqs",
+];
+
+/// The values that a label has on the series that an ingest would read, and how many series have
+/// each, at the newest end of the source; series without the label count under the empty value.
+pub(super) async fn label_values(
+    source: &dyn SampleSource,
+    name: &str,
+    label: &str,
+    end_ms: i64,
+    options: &IngestOptions,
+) -> Result<BTreeMap<String, u64>, IngestError> {
+    let aliases = Aliases::with_metrics(&options.metrics)?;
+    let all_clusters = IngestOptions {
+        cluster_label: None,
+        ..options.clone()
+    };
+    let failed = |window: TimeWindow| {
+        move |source: SourceError| IngestError::Source {
+            name: name.to_owned(),
+            window: window.key(),
+            source,
+        }
+    };
+    let mut markers = vec![Matcher::one_of("__name__", END_MARKERS)];
+    markers.extend_from_slice(&options.matchers);
+    let mut newest_ms = None;
+    for hour in 0..END_HOURS {
+        let end_ms = end_ms - hour * HOUR_MS;
+        let window = TimeWindow::new(end_ms - HOUR_MS, end_ms);
+        let mut latest = |series: SeriesSamples| {
+            newest_ms = newest_ms.max(series.samples.last().map(|sample| sample.ts_ms));
+            Ok(())
+        };
+        let read = source.read(&markers, window, &mut latest).await;
+        read.map_err(failed(window))?;
+        if newest_ms.is_some() {
+            break;
+        }
+    }
+    let end_ms = newest_ms.map_or(end_ms, |newest_ms| newest_ms + 1);
+    let window = TimeWindow::new(end_ms - VALUES_PROBE_MS, end_ms);
+    let mut values: BTreeMap<String, u64> = BTreeMap::new();
+    for selector in selectors(&aliases, &all_clusters) {
+        let mut count = |series: SeriesSamples| {
+            let value = series.labels.get(label).unwrap_or("");
+            *values.entry(value.to_owned()).or_default() += 1;
+            Ok(())
+        };
+        let read = source.read(&selector, window, &mut count).await;
+        read.map_err(failed(window))?;
+    }
+    Ok(values)
 }

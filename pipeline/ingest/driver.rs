@@ -1,17 +1,18 @@
-//! Owns the ingest of a span: aligned windows, each read, pivoted and kept before the next. A
-//! rerun with the same content writes nothing; a failed window leaves the lake as it was.
+//! Owns how one window is kept: its rows, its record, and what became of it. A rerun with the same
+//! content writes nothing; a failed window leaves the lake as it was. `samples` reads windows of
+//! samples and `kubernetes` those of objects; both keep them here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::aliases::Aliases;
+use super::digest::content_digest;
 use super::error::IngestError;
 use super::kubernetes::{self, KindCounts, KubernetesExport};
-use super::pivot::{PivotError, PivotOptions, Pivoted, RAW_SAMPLE_TABLES, WindowPivot};
+use super::pivot::{PivotError, PivotOptions, Pivoted, RAW_SAMPLE_TABLES};
 use super::plan;
-use super::progress::{Listener, Progress};
-use super::prometheus::{Matcher, SampleSource, SeriesSamples, SourceError};
-use super::rows::{Cell, TableBatches, content_digest, single_row};
+use super::progress::Listener;
+use super::prometheus::{CountCheck, Matcher, SourceError};
+use super::rows::{Cell, TableBatches, single_row};
 use super::sink::{RawSink, StoredWindow};
 use crate::lake::schema;
 use crate::model::TimeWindow;
@@ -20,9 +21,6 @@ use crate::model::time::DAY_MS;
 
 /// How often the lease is looked after while a read runs.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-
-/// Samples after which progress is told.
-const TELL_EVERY_SAMPLES: u64 = 250_000;
 
 /// How to ingest.
 #[derive(Debug, Clone)]
@@ -33,10 +31,16 @@ pub struct IngestOptions {
     pub force: bool,
     /// Where one back end holds many clusters: the label and the value that mean this one.
     pub cluster_label: Option<(String, String)>,
+    /// Added to every selector.
+    pub matchers: Vec<Matcher>,
+    /// Metrics of the user's own, kept as narrow series.
+    pub metrics: Vec<String>,
     pub pivot: PivotOptions,
     /// Windows that the lake holds from a read when the source had gone on for this long are not
     /// read again; `None` reads all.
     pub look_back_ms: Option<i64>,
+    /// Windows of samples that are read at once, within the memory that one may have.
+    pub connections: usize,
     pub listener: Listener,
 }
 
@@ -46,8 +50,11 @@ impl Default for IngestOptions {
             window_ms: DAY_MS,
             force: false,
             cluster_label: None,
+            matchers: Vec::new(),
+            metrics: Vec::new(),
             pivot: PivotOptions::default(),
             look_back_ms: None,
+            connections: 1,
             listener: Listener::default(),
         }
     }
@@ -119,6 +126,8 @@ pub(super) struct ReadWindow {
     pub(super) source_end_ms: Option<i64>,
     /// From which end of the source on nothing more is to be expected.
     pub(super) settles_ms: Option<i64>,
+    /// What the source's own count showed, where it was asked.
+    pub(super) check: Option<CountCheck>,
 }
 
 /// What stays the same from window to window.
@@ -129,151 +138,6 @@ pub(super) struct Job<'a, S> {
     pub(super) source_kind: &'a str,
     pub(super) selector_digest: String,
     pub(super) force: bool,
-}
-
-/// Ingests samples of `span` from one source for one cluster.
-pub async fn ingest_samples<S: RawSink>(
-    source: &dyn SampleSource,
-    source_kind: &str,
-    name: &str,
-    cluster: &str,
-    sink: &S,
-    span: TimeWindow,
-    options: &IngestOptions,
-) -> Result<IngestReport, IngestError> {
-    let aliases = Aliases::builtin()?;
-    let failed = |window: String, source| IngestError::Source {
-        name: name.to_owned(),
-        window,
-        source,
-    };
-    let selectors = selectors(&aliases, options);
-    let job = Job {
-        sink,
-        name,
-        cluster,
-        source_kind,
-        selector_digest: digest_of(&aliases, &selectors),
-        force: options.force,
-    };
-    let mut report = job.report();
-    // Windows in which the source cannot hold anything are not read, and not called complete.
-    let extent = source.extent().await.map_err(|e| failed(span.key(), e))?;
-    let stored = sink
-        .stored(name, whole_days(span))
-        .await
-        .map_err(|e| job.lake_error(span, e))?;
-    let mut queue: VecDeque<TimeWindow> = plan::windows_beside(span, options.window_ms, &stored)?
-        .into_iter()
-        .filter(|window| extent.is_some_and(|extent| extent.intersect(window).is_some()))
-        .collect();
-    let listener = &options.listener;
-    listener.tell(Progress::Begins {
-        windows: queue.len(),
-    });
-    let source_end_ms = extent.map_or(span.end_ms, |extent| extent.end_ms);
-    while let Some(window) = queue.pop_front() {
-        let settled = options.look_back_ms.is_some_and(|look_back_ms| {
-            !options.force && plan::is_settled(&stored, window, &job.selector_digest, look_back_ms)
-        });
-        if settled {
-            let done = WindowReport::settled(window, &stored);
-            listener.tell(Progress::Done { report: &done });
-            report.windows.push(done);
-            continue;
-        }
-        listener.tell(Progress::Reads { window });
-        let mut pivot = WindowPivot::new(&aliases, cluster, window, &options.pivot);
-        let mut too_large = false;
-        for selector in &selectors {
-            let read = read_selector(source, selector, window, &mut pivot, listener);
-            let read = job.while_alive(read, window).await?;
-            match read.map_err(|error| job.read_error(window, error)) {
-                Ok(()) => {}
-                Err(IngestError::Pivot {
-                    source: PivotError::TooManySamples { .. },
-                    ..
-                }) if plan::narrower(window).is_some() => {
-                    too_large = true;
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if let Some(width_ms) = plan::narrower(window).filter(|_| too_large) {
-            drop(pivot);
-            listener.tell(Progress::Narrows { window, width_ms });
-            job.clear_wider(window, &stored).await?;
-            // What this window could not hold, its equals to come cannot either.
-            let rest: Vec<TimeWindow> = std::iter::once(window).chain(queue.drain(..)).collect();
-            for wide in rest {
-                let is_held = wide != window && stored.iter().any(|known| known.window == wide);
-                if is_held || wide.end_ms - wide.start_ms <= width_ms {
-                    queue.push_back(wide);
-                } else {
-                    queue.extend(plan::windows(wide, width_ms)?);
-                }
-            }
-            queue.retain(|window| extent.is_some_and(|e| e.intersect(window).is_some()));
-            continue;
-        }
-        let pivoted = pivot.finish().map_err(|e| job.pivot_error(window, e))?;
-        let mut read = ReadWindow::of_samples(window, pivoted);
-        read.source_end_ms = Some(source_end_ms);
-        read.settles_ms = options.look_back_ms.map(|ms| window.end_ms + ms);
-        let done = job.keep(read).await?;
-        listener.tell(Progress::Done { report: &done });
-        report.windows.push(done);
-    }
-    Ok(report)
-}
-
-fn selectors(aliases: &Aliases, options: &IngestOptions) -> Vec<Vec<Matcher>> {
-    let mut selectors: Vec<Vec<Matcher>> = aliases.selectors().to_vec();
-    if let Some((label, value)) = &options.cluster_label {
-        for selector in &mut selectors {
-            selector.push(Matcher::equal(label, value));
-        }
-    }
-    selectors
-}
-
-fn digest_of(aliases: &Aliases, selectors: &[Vec<Matcher>]) -> String {
-    sha256_hex(format!("{} {selectors:?}", aliases.digest()).as_bytes())
-}
-
-/// What `ingest_windows` records of the selectors and their meaning.
-pub fn selector_digest(options: &IngestOptions) -> Result<String, IngestError> {
-    let aliases = Aliases::builtin()?;
-    Ok(digest_of(&aliases, &selectors(&aliases, options)))
-}
-
-fn whole_days(span: TimeWindow) -> TimeWindow {
-    TimeWindow::new(
-        span.start_ms.div_euclid(DAY_MS) * DAY_MS,
-        -(-span.end_ms).div_euclid(DAY_MS) * DAY_MS,
-    )
-}
-
-async fn read_selector(
-    source: &dyn SampleSource,
-    selector: &[Matcher],
-    window: TimeWindow,
-    pivot: &mut WindowPivot<'_>,
-    listener: &Listener,
-) -> Result<(), SourceError> {
-    let mut took = 0_u64;
-    let mut take = |series: SeriesSamples| {
-        took += (series.samples.len() + series.histograms.len()) as u64;
-        if took >= TELL_EVERY_SAMPLES {
-            listener.tell(Progress::Took { samples: took });
-            took = 0;
-        }
-        pivot.add(series).map_err(Into::into)
-    };
-    source.read(selector, window, &mut take).await?;
-    listener.tell(Progress::Took { samples: took });
-    Ok(())
 }
 
 /// Ingests the snapshots of the UTC days that `span` touches.
@@ -316,6 +180,7 @@ pub async fn ingest_export<S: RawSink>(
             tables: read.tables,
             source_end_ms: None,
             settles_ms: None,
+            check: None,
         };
         report.windows.push(job.keep(read).await?);
     }
@@ -323,7 +188,7 @@ pub async fn ingest_export<S: RawSink>(
 }
 
 impl WindowReport {
-    fn settled(window: TimeWindow, stored: &[StoredWindow]) -> Self {
+    pub(super) fn settled(window: TimeWindow, stored: &[StoredWindow]) -> Self {
         let known = stored.iter().find(|known| known.window == window);
         Self {
             start_ms: window.start_ms,
@@ -340,7 +205,7 @@ impl WindowReport {
 }
 
 impl ReadWindow {
-    fn of_samples(window: TimeWindow, pivoted: Pivoted) -> Self {
+    pub(super) fn of_samples(window: TimeWindow, pivoted: Pivoted) -> Self {
         let stats = pivoted.stats;
         let report = WindowReport {
             start_ms: window.start_ms,
@@ -359,6 +224,7 @@ impl ReadWindow {
             report,
             source_end_ms: None,
             settles_ms: None,
+            check: None,
         }
     }
 }
@@ -372,7 +238,7 @@ impl<S: RawSink> Job<'_, S> {
         }
     }
 
-    fn pivot_error(&self, window: TimeWindow, source: PivotError) -> IngestError {
+    pub(super) fn pivot_error(&self, window: TimeWindow, source: PivotError) -> IngestError {
         IngestError::Pivot {
             name: self.name.to_owned(),
             window: window.key(),
@@ -392,7 +258,7 @@ impl<S: RawSink> Job<'_, S> {
         }
     }
 
-    fn read_error(&self, window: TimeWindow, error: SourceError) -> IngestError {
+    pub(super) fn read_error(&self, window: TimeWindow, error: SourceError) -> IngestError {
         let failed = |source| IngestError::Source {
             name: self.name.to_owned(),
             window: window.key(),
@@ -409,7 +275,7 @@ impl<S: RawSink> Job<'_, S> {
 
     /// Takes a window out of the lake that is to be held in narrower ones. Its record goes first:
     /// whoever reads meanwhile finds the day unread, never half of it.
-    async fn clear_wider(
+    pub(super) async fn clear_wider(
         &self,
         window: TimeWindow,
         stored: &[StoredWindow],
@@ -454,6 +320,7 @@ impl<S: RawSink> Job<'_, S> {
             mut report,
             source_end_ms,
             settles_ms,
+            check,
         } = read;
         let failed = |source| self.lake_error(window, source);
         let digest = content_digest(&tables);
@@ -477,7 +344,8 @@ impl<S: RawSink> Job<'_, S> {
                 .await
                 .map_err(failed)
         };
-        let record = self.record(window, &report, &digest, source_end_ms)?;
+        let check = check.map_or_else(|| "not-checked".to_owned(), |check| check.to_string());
+        let record = self.record(window, &report, &digest, source_end_ms, &check)?;
         if settles {
             replace(record.table, record.batches).await?;
             return Ok(report);
@@ -499,6 +367,7 @@ impl<S: RawSink> Job<'_, S> {
         report: &WindowReport,
         digest: &str,
         source_end_ms: Option<i64>,
+        check: &str,
     ) -> Result<TableBatches, IngestError> {
         let spec = schema::table("ingest_windows").ok_or_else(|| IngestError::Config {
             what: "the lake's schema has no table ingest_windows".to_owned(),
@@ -519,7 +388,7 @@ impl<S: RawSink> Job<'_, S> {
                 count(report.stale_markers),
                 Cell::Text(&rows_json),
                 Cell::Text(digest),
-                Cell::Text("not-checked"),
+                Cell::Text(check),
                 Cell::Text(env!("CARGO_PKG_VERSION")),
                 source_end_ms.map_or(Cell::Null, Cell::Time),
             ],

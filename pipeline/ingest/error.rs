@@ -84,7 +84,14 @@ impl IngestError {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Source { source, .. } => matches!(source, SourceError::Remote { .. }),
+            Self::Source { source, .. } => matches!(
+                source,
+                SourceError::Remote { .. }
+                    | SourceError::Refused { .. }
+                    | SourceError::Vanished { .. }
+                    | SourceError::Limited { .. }
+                    | SourceError::Broken { .. }
+            ),
             Self::Kubernetes(error) => error.is_unavailable(),
             Self::Export(export) => matches!(export, ExportError::Io { .. }),
             Self::Lake { source, .. } => {

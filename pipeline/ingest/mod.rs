@@ -7,6 +7,7 @@
 
 pub mod aliases;
 mod census;
+mod digest;
 mod driver;
 mod error;
 pub mod kubernetes;
@@ -15,18 +16,19 @@ pub mod plan;
 pub mod progress;
 pub mod prometheus;
 mod rows;
+mod samples;
 mod sink;
 pub mod tsdb;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use url::Url;
 
 pub use census::{Census, TableCensus};
-pub use driver::{
-    IngestOptions, IngestReport, Outcome, WindowReport, ingest_export, ingest_samples,
-    selector_digest,
-};
+pub use digest::content_digest;
+pub use driver::{IngestOptions, IngestReport, Outcome, WindowReport, ingest_export};
 pub use error::{ExportError, IngestError};
 pub use kubernetes::{
     ClusterApi, ClusterOptions, KindCounts, KubernetesError, KubernetesExport, Snapshot,
@@ -34,13 +36,15 @@ pub use kubernetes::{
 };
 pub use plan::windows;
 pub use progress::{Listener, Progress};
-pub use rows::{RowError, TableBatches, content_digest};
+pub use rows::{RowError, TableBatches};
+pub use samples::{ingest_samples, selector_digest};
 pub use sink::{Clock, LakeSink, ObjectSink, RawSink, StoredWindow, stored_windows};
 
+use crate::lake::bucket::{Bucket, StoreOptions};
 use crate::lake::{Lake, Lease};
 use crate::model::TimeWindow;
-use prometheus::{Matcher, RemoteOptions, RemoteSource, SampleSource};
-use tsdb::BlockSource;
+use prometheus::{Mode, RemoteOptions, SampleSource, ServerSource};
+use tsdb::{BlockSource, Choice};
 
 /// A kind of source and the name that the configuration gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,10 +84,21 @@ impl SourceKind {
 /// Where a source is.
 #[derive(Debug, Clone)]
 pub enum SourceLocation {
-    Remote(Box<RemoteOptions>),
+    Remote(Box<RemoteOptions>, Mode),
     Folder(PathBuf),
+    /// Blocks in a folder or a bucket, and which of them.
+    Blocks(Box<BlockLocation>),
     /// The API server of a cluster.
     Cluster(Box<ClusterOptions>),
+}
+
+/// Where blocks are.
+#[derive(Debug, Clone, Default)]
+pub struct BlockLocation {
+    /// A path, or an `s3://`, `gs://` or `az://` URL.
+    pub url: String,
+    pub options: StoreOptions,
+    pub choice: Choice,
 }
 
 /// A source as the configuration describes it, resolved.
@@ -101,35 +116,55 @@ pub struct SourceSpec {
 pub struct Source {
     name: String,
     kind: SourceKind,
-    reader: Reader,
+    reader: Arc<Reader>,
+    notice: Option<String>,
 }
 
 #[derive(Debug)]
 enum Reader {
-    Prometheus(Box<RemoteSource>),
+    Prometheus(Box<ServerSource>),
     Blocks(BlockSource),
     Export(KubernetesExport),
     Live(Box<ClusterApi>),
 }
 
 impl Source {
-    /// Opens a source; blocks are verified here, a server is first asked when it is read.
+    /// Opens a source; blocks are verified here, and a server is asked how it can be read unless
+    /// that is given.
     pub async fn open(spec: SourceSpec) -> Result<Self, IngestError> {
         let failed = |source| IngestError::Source {
             name: spec.name.clone(),
             window: "(opening)".to_owned(),
             source,
         };
+        let mut notice = None;
         let reader = match (spec.kind, spec.location.clone()) {
-            (SourceKind::Prometheus, SourceLocation::Remote(options)) => {
-                Reader::Prometheus(Box::new(RemoteSource::new(*options).map_err(failed)?))
+            (SourceKind::Prometheus, SourceLocation::Remote(options, mode)) => {
+                let opened = ServerSource::open(*options, mode).await;
+                let (server, why) = opened.map_err(failed)?;
+                notice = why;
+                Reader::Prometheus(Box::new(server))
             }
             (SourceKind::Tsdb, SourceLocation::Folder(folder)) => {
-                let opened = tokio::task::spawn_blocking(move || BlockSource::open(&folder)).await;
-                let opened = opened.map_err(|error| IngestError::Config {
-                    what: format!("opening source `{}` was interrupted: {error}", spec.name),
-                    todo: "run again",
-                })?;
+                let opened = open_folder(&spec.name, folder, Choice::default()).await?;
+                Reader::Blocks(opened.map_err(failed)?)
+            }
+            (SourceKind::Tsdb, SourceLocation::Blocks(blocks)) => {
+                let BlockLocation {
+                    url,
+                    options,
+                    choice,
+                } = *blocks;
+                let opened = if is_bucket(&url) {
+                    let bucket =
+                        Bucket::open(&url, &options).map_err(|error| IngestError::Config {
+                            what: format!("source `{}`: {error}", spec.name),
+                            todo: "correct url or options in [[source]]",
+                        })?;
+                    BlockSource::open_bucket(bucket, choice).await
+                } else {
+                    open_folder(&spec.name, PathBuf::from(url), choice).await?
+                };
                 Reader::Blocks(opened.map_err(failed)?)
             }
             (SourceKind::KubernetesExport, SourceLocation::Folder(folder)) => {
@@ -148,7 +183,10 @@ impl Source {
                 return Err(misplaced(&spec, "give the URL of its HTTP API as url"));
             }
             (SourceKind::Tsdb, _) => {
-                return Err(misplaced(&spec, "give a local folder of blocks as url"));
+                return Err(misplaced(
+                    &spec,
+                    "give a folder of blocks or a bucket's URL as url",
+                ));
             }
             (SourceKind::KubernetesExport, _) => {
                 return Err(misplaced(&spec, "give a local folder of snapshots as path"));
@@ -157,8 +195,26 @@ impl Source {
         Ok(Self {
             name: spec.name,
             kind: spec.kind,
-            reader,
+            reader: Arc::new(reader),
+            notice,
         })
+    }
+
+    /// The same source under the name of one of its clusters.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: self.kind,
+            reader: Arc::clone(&self.reader),
+            notice: None,
+        }
+    }
+
+    /// What there is to say of how it was opened.
+    #[must_use]
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
     }
 
     #[must_use]
@@ -174,7 +230,15 @@ impl Source {
     /// Whether it is a server that goes on, and not files that were.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        matches!(self.reader, Reader::Prometheus(_))
+        matches!(*self.reader, Reader::Prometheus(_))
+    }
+
+    /// Lists a running cluster as an ingest would and counts; `None` for other sources.
+    pub async fn kinds(&self) -> Result<Option<KindCounts>, IngestError> {
+        match &*self.reader {
+            Reader::Live(api) => Ok(Some(Snapshot::take(api).await?.counts())),
+            _ => Ok(None),
+        }
     }
 
     /// Reads a short window as an ingest would and counts; `None` where the source holds no samples.
@@ -184,24 +248,39 @@ impl Source {
         window: TimeWindow,
         options: &IngestOptions,
     ) -> Result<Option<Census>, IngestError> {
-        let source: &dyn SampleSource = match &self.reader {
-            Reader::Prometheus(remote) => remote.as_ref(),
-            Reader::Blocks(blocks) => blocks,
-            Reader::Export(_) | Reader::Live(_) => return Ok(None),
-        };
-        let extra: Vec<Matcher> = options
-            .cluster_label
-            .iter()
-            .map(|(label, value)| Matcher::equal(label, value))
-            .collect();
-        census::census(source, &self.name, cluster, &extra, window, &options.pivot)
-            .await
-            .map(Some)
+        match self.samples() {
+            Some(source) => census::census(source, &self.name, cluster, window, options)
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The values of a label at the newest end of a source of samples, with the number of series
+    /// that have each; none for other sources.
+    pub async fn label_values(
+        &self,
+        label: &str,
+        end_ms: i64,
+        options: &IngestOptions,
+    ) -> Result<BTreeMap<String, u64>, IngestError> {
+        match self.samples() {
+            Some(source) => census::label_values(source, &self.name, label, end_ms, options).await,
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
+    fn samples(&self) -> Option<&dyn SampleSource> {
+        match &*self.reader {
+            Reader::Prometheus(server) => Some(server.as_ref()),
+            Reader::Blocks(blocks) => Some(blocks),
+            Reader::Export(_) | Reader::Live(_) => None,
+        }
     }
 
     /// The half-open span in which the source may hold anything; `None` if it holds nothing.
     pub async fn extent(&self) -> Result<Option<TimeWindow>, IngestError> {
-        let extent = match &self.reader {
+        let extent = match &*self.reader {
             Reader::Prometheus(remote) => remote.extent().await,
             Reader::Blocks(blocks) => blocks.extent().await,
             Reader::Export(export) => return Ok(export.extent()?),
@@ -227,12 +306,31 @@ fn misplaced(spec: &SourceSpec, todo: &'static str) -> IngestError {
     }
 }
 
+/// Verifies blocks on a thread that may block.
+async fn open_folder(
+    name: &str,
+    folder: PathBuf,
+    choice: Choice,
+) -> Result<Result<BlockSource, prometheus::SourceError>, IngestError> {
+    let opened = tokio::task::spawn_blocking(move || BlockSource::open_folder(&folder, choice));
+    opened.await.map_err(|error| IngestError::Config {
+        what: format!("opening source `{name}` was interrupted: {error}"),
+        todo: "run again",
+    })
+}
+
+/// Whether a place is a bucket: a URL of another scheme than `file`.
+#[must_use]
+pub fn is_bucket(place: &str) -> bool {
+    place.contains("://") && !place.starts_with("file://")
+}
+
 /// A folder from a path or a `file://` URL, a server from an `http(s)://` one.
 #[must_use]
 pub fn locate(text: &str) -> SourceLocation {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => {
-            SourceLocation::Remote(Box::new(RemoteOptions::new(url)))
+            SourceLocation::Remote(Box::new(RemoteOptions::new(url)), Mode::Auto)
         }
         Ok(url) if url.scheme() == "file" => {
             SourceLocation::Folder(url.to_file_path().unwrap_or_else(|()| PathBuf::from(text)))
@@ -258,7 +356,7 @@ pub async fn ingest(
     let sink = LakeSink::new(lake, lease, clock);
     let name = source.name.as_str();
     let kind = source.kind.name();
-    match &source.reader {
+    match &*source.reader {
         Reader::Prometheus(remote) => {
             ingest_samples(remote.as_ref(), kind, name, cluster, &sink, span, options).await
         }

@@ -1,6 +1,8 @@
 //! Owns which windows of samples an ingest reads: the grid of a day, what is settled and need not
-//! be read again, and how windows narrow where a fleet is too large for one. Pure; called by
-//! `driver` and, for `ingest --plan`, by `cli`.
+//! be read again, and how windows narrow where a fleet is too large for one, and widen again. Pure;
+//! called by `samples` and, for `ingest --plan`, by `cli`.
+
+use std::collections::{HashSet, VecDeque};
 
 use super::error::IngestError;
 use super::sink::StoredWindow;
@@ -91,9 +93,207 @@ pub fn narrower(window: TimeWindow) -> Option<i64> {
         .find(|candidate| *candidate < width && width % candidate == 0)
 }
 
+/// Whole windows that must pass before a wider one is tried, at most.
+const MOST_PATIENCE: u32 = 16;
+
+/// The windows that are still to be read, oldest first. Where one is too large it and those after
+/// it are cut; when a whole one has passed in pieces the next is tried wider, and each time that
+/// fails twice as many must pass before the next try.
+#[derive(Debug)]
+pub struct Grid {
+    /// Cut to the present width.
+    ready: VecDeque<TimeWindow>,
+    whole: VecDeque<TimeWindow>,
+    /// Those that the lake holds as they are: cut, they would be in it twice.
+    held: HashSet<(i64, i64)>,
+    widest_ms: i64,
+    width_ms: i64,
+    passed: u32,
+    patience: u32,
+    tries_wider: bool,
+}
+
+impl Grid {
+    #[must_use]
+    pub fn new(whole: Vec<TimeWindow>, widest_ms: i64, stored: &[StoredWindow]) -> Self {
+        let held = stored.iter().map(|known| key(known.window)).collect();
+        Self {
+            ready: VecDeque::new(),
+            whole: whole.into(),
+            held,
+            widest_ms,
+            width_ms: widest_ms,
+            passed: 0,
+            patience: 1,
+            tries_wider: false,
+        }
+    }
+
+    /// The next window to read.
+    pub fn next(&mut self) -> Result<Option<TimeWindow>, IngestError> {
+        if self.ready.is_empty()
+            && let Some(whole) = self.whole.pop_front()
+        {
+            self.cut(whole, None)?;
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    /// Takes back windows, ascending, that were handed out and not read.
+    pub fn take_back(&mut self, windows: impl DoubleEndedIterator<Item = TimeWindow>) {
+        for window in windows.rev() {
+            self.ready.push_front(window);
+        }
+    }
+
+    /// Cuts a window that was too large, and what is left of its day; `after` are those behind it
+    /// that were handed out too. The new width, or none where it is the narrowest already.
+    pub fn narrow(
+        &mut self,
+        window: TimeWindow,
+        after: impl DoubleEndedIterator<Item = TimeWindow>,
+    ) -> Result<Option<i64>, IngestError> {
+        let Some(width_ms) = narrower(window) else {
+            return Ok(None);
+        };
+        self.take_back(after);
+        if self.tries_wider {
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+        }
+        self.tries_wider = false;
+        self.passed = 0;
+        self.width_ms = width_ms;
+        let rest: Vec<TimeWindow> = self.ready.drain(..).collect();
+        self.cut(window, Some(window))?;
+        for wide in rest {
+            self.cut(wide, None)?;
+        }
+        Ok(Some(width_ms))
+    }
+
+    /// Notes that a window passed; the width, where the next ones are tried wider.
+    pub fn passed(&mut self, window: TimeWindow) -> Option<i64> {
+        if window.end_ms.rem_euclid(self.widest_ms) != 0 {
+            return None;
+        }
+        self.passed += 1;
+        if self.tries_wider && window.end_ms - window.start_ms == self.width_ms {
+            self.tries_wider = false;
+        }
+        if self.width_ms == self.widest_ms || self.passed < self.patience {
+            return None;
+        }
+        self.width_ms = wider(self.width_ms, self.widest_ms);
+        self.passed = 0;
+        self.tries_wider = true;
+        Some(self.width_ms)
+    }
+
+    fn cut(&mut self, wide: TimeWindow, too_large: Option<TimeWindow>) -> Result<(), IngestError> {
+        let is_held = too_large != Some(wide) && self.held.contains(&key(wide));
+        if is_held || wide.end_ms - wide.start_ms <= self.width_ms {
+            self.ready.push_back(wide);
+        } else {
+            self.ready.extend(windows(wide, self.width_ms)?);
+        }
+        Ok(())
+    }
+}
+
+const fn key(window: TimeWindow) -> (i64, i64) {
+    (window.start_ms, window.end_ms)
+}
+
+/// The width of which `width_ms` is the next narrower one, up to `widest_ms`.
+fn wider(width_ms: i64, widest_ms: i64) -> i64 {
+    let mut width = widest_ms;
+    while let Some(next) = narrower(TimeWindow::new(0, width)) {
+        if next <= width_ms {
+            break;
+        }
+        width = next;
+    }
+    width
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const H: i64 = HOUR_MS;
+
+    /// Reads everything from a server that takes windows up to a width; what was tried.
+    fn widths_tried(days: i64, fits_ms: impl Fn(TimeWindow) -> i64) -> (Vec<i64>, Vec<TimeWindow>) {
+        let whole = windows(TimeWindow::new(0, days * DAY_MS), DAY_MS).unwrap();
+        let mut grid = Grid::new(whole, DAY_MS, &[]);
+        let (mut tried, mut read) = (Vec::new(), Vec::new());
+        while let Some(window) = grid.next().unwrap() {
+            let width = window.end_ms - window.start_ms;
+            tried.push(width / H);
+            if width > fits_ms(window) {
+                grid.narrow(window, std::iter::empty()).unwrap().unwrap();
+            } else {
+                read.push(window);
+                grid.passed(window);
+            }
+        }
+        (tried, read)
+    }
+
+    #[test]
+    fn windows_narrow_at_a_limit_and_widen_behind_it() {
+        // The second day is heavy, the others are not.
+        let (tried, read) = widths_tried(4, |window| {
+            if window.date() == "1970-01-02" {
+                6 * H
+            } else {
+                DAY_MS
+            }
+        });
+        assert_eq!(tried, [24, 24, 12, 6, 6, 6, 6, 12, 12, 24]);
+        for pair in read.windows(2) {
+            assert_eq!(pair[0].end_ms, pair[1].start_ms);
+        }
+        assert_eq!(read.len(), 8);
+    }
+
+    #[test]
+    fn a_limit_that_stays_is_tried_ever_more_rarely() {
+        let (tried, read) = widths_tried(40, |_| 12 * H);
+        assert_eq!(read.len(), 80);
+        let failures = tried.iter().filter(|width| **width == 24).count();
+        assert!(failures <= 7, "{failures}");
+    }
+
+    #[test]
+    fn windows_in_flight_are_taken_back_in_order() {
+        let day = |n: i64| TimeWindow::new(n * DAY_MS, (n + 1) * DAY_MS);
+        let mut grid = Grid::new((0..4).map(day).collect(), DAY_MS, &[stored(day(2), 0)]);
+        for n in 0..3 {
+            assert_eq!(grid.next().unwrap(), Some(day(n)));
+        }
+        let width = grid.narrow(day(0), [day(1), day(2)].into_iter()).unwrap();
+        assert_eq!(width, Some(12 * H));
+        let mut got = Vec::new();
+        while let Some(window) = grid.next().unwrap() {
+            got.push((window.start_ms / H, window.end_ms / H));
+        }
+        // The third day is in the lake as a whole, and stays one.
+        let want = [
+            (0, 12),
+            (12, 24),
+            (24, 36),
+            (36, 48),
+            (48, 72),
+            (72, 84),
+            (84, 96),
+        ];
+        assert_eq!(got, want);
+        assert_eq!(
+            grid.narrow(TimeWindow::new(0, H), [].into_iter()).unwrap(),
+            None
+        );
+    }
 
     fn stored(window: TimeWindow, source_end_ms: i64) -> StoredWindow {
         StoredWindow {

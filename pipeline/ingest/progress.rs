@@ -14,8 +14,17 @@ pub enum Progress<'a> {
     Reads { window: TimeWindow },
     /// Samples that came in since the last time.
     Took { samples: u64 },
-    /// A window was too large for the memory that it may have: it is read in narrower ones.
-    Narrows { window: TimeWindow, width_ms: i64 },
+    /// A window was too large, for the memory that it may have or for the server: it is read in
+    /// narrower ones.
+    Narrows {
+        window: TimeWindow,
+        width_ms: i64,
+        why: &'a str,
+    },
+    /// The windows behind this one are tried wider again.
+    Widens { window: TimeWindow, width_ms: i64 },
+    /// A window came damaged and is read from its start.
+    Repeats { window: TimeWindow, why: &'a str },
     /// A window is dealt with.
     Done { report: &'a WindowReport },
 }

@@ -215,7 +215,7 @@ pub async fn stored_windows(
     span: TimeWindow,
 ) -> Result<Vec<StoredWindow>, LakeError> {
     let session = lake
-        .read_session(&LakeView::pinned(lake.head().await?))
+        .read_session(&LakeView::pinned(lake.head_of("ingest_windows").await?))
         .await?;
     let sql = include_str!("../../queries/ingest/stored_windows.sql");
     let text = |value: String| ScalarValue::Utf8(Some(value));

@@ -79,12 +79,19 @@ pub fn batches(inventory: &Inventory) -> Result<Vec<(&'static str, RecordBatch)>
         ("pods", batch(&inventory.pods)?),
         ("workloads", batch(&inventory.workloads)?),
         ("autoscalers", batch(&inventory.autoscalers)?),
+        ("workload_details", batch(&inventory.workload_details)?),
+        ("node_details", batch(&inventory.node_details)?),
+        ("data_quality", batch(&inventory.data_quality)?),
+        ("scaling_events", batch(&inventory.scaling_events)?),
     ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::detail_rows::{
+        DataQualityRow, NodeDetailRow, ScalingEventRow, WorkloadDetailRow,
+    };
     use crate::inventory::rows::{
         AutoscalerRow, HolderRow, NodeRow, PodRow, SliceRow, WorkloadRow,
     };
@@ -98,12 +105,16 @@ mod tests {
             pods: vec![PodRow::default()],
             workloads: vec![WorkloadRow::default()],
             autoscalers: vec![AutoscalerRow::default()],
+            workload_details: vec![WorkloadDetailRow::default()],
+            node_details: vec![NodeDetailRow::default()],
+            data_quality: vec![DataQualityRow::default()],
+            scaling_events: vec![ScalingEventRow::default()],
         };
         for (table, batch) in batches(&inventory).unwrap() {
             let spec = schema::table(table).unwrap();
             assert_eq!(batch.num_columns(), spec.columns.len(), "{table}");
             assert_eq!(batch.num_rows(), 1, "{table}");
         }
-        assert_eq!(batches(&Inventory::default()).unwrap().len(), 6);
+        assert_eq!(batches(&Inventory::default()).unwrap().len(), 10);
     }
 }

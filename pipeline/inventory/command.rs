@@ -76,6 +76,65 @@ impl CommandLine {
             .find_map(|name| flag(&self.words, name).or_else(|| flag(&self.env_words, name)))
     }
 
+    /// The first of these flags that is given, with its value as it stands, computed or not.
+    pub(super) fn raw_flag(&self, names: &[&str]) -> Option<(String, String)> {
+        for words in [&self.words, &self.env_words] {
+            for (index, word) in words.iter().enumerate() {
+                let (spelled, inline) = word
+                    .split_once('=')
+                    .map_or((word.as_str(), None), |(key, value)| (key, Some(value)));
+                let plain = spelled.replace('_', "-");
+                if !spelled.starts_with('-') || !names.contains(&plain.as_str()) {
+                    continue;
+                }
+                let value = inline.or_else(|| words.get(index + 1).map(String::as_str));
+                if let Some(value) = value.filter(|value| !value.starts_with('-')) {
+                    return Some((spelled.to_owned(), value.to_owned()));
+                }
+            }
+        }
+        None
+    }
+
+    /// All values of a flag that takes several, up to the next flag.
+    pub(super) fn values(&self, name: &str) -> Vec<&str> {
+        let mut out = Vec::new();
+        for words in [&self.words, &self.env_words] {
+            for (index, word) in words.iter().enumerate() {
+                let (spelled, inline) = word
+                    .split_once('=')
+                    .map_or((word.as_str(), None), |(key, value)| (key, Some(value)));
+                if !spelled.starts_with('-') || spelled.replace('_', "-") != name {
+                    continue;
+                }
+                out.extend(inline);
+                let more = words[index + 1..].iter();
+                out.extend(
+                    more.map(String::as_str)
+                        .take_while(|value| !value.starts_with('-'))
+                        .take(if inline.is_some() { 0 } else { 64 }),
+                );
+            }
+        }
+        out
+    }
+
+    pub(super) fn has_switch(&self, name: &str) -> bool {
+        let words = self.words.iter().chain(&self.env_words);
+        words.into_iter().any(|word| word.replace('_', "-") == name)
+    }
+
+    /// A variable of the script itself, else of the environment.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.words
+            .iter()
+            .rev()
+            .filter_map(|word| word.split_once('='))
+            .find(|(variable, _)| *variable == name)
+            .map(|(_, value)| value.to_owned())
+            .or_else(|| self.env.get(name).cloned())
+    }
+
     /// A flag's value as a count; `16k` is 16 000 and `16K` is 16 384, as vLLM reads them.
     pub(super) fn count(&self, names: &[&str]) -> Option<i64> {
         self.flag(names).and_then(|value| count(&value))
@@ -202,6 +261,22 @@ fn split(script: &str) -> Vec<String> {
             (None, '"' | '\'') => {
                 quoted = Some(c);
                 begun = true;
+            }
+            // What a shell would compute is one word, spaces or not.
+            (None, '(') if word.ends_with('$') => {
+                word.push('(');
+                let mut depth = 1;
+                for inner in chars.by_ref() {
+                    word.push(inner);
+                    match inner {
+                        '(' => depth += 1,
+                        ')' => depth -= 1,
+                        _ => {}
+                    }
+                    if depth == 0 {
+                        break;
+                    }
+                }
             }
             (None, '\\') => {
                 // A backslash before a line's end joins the lines.

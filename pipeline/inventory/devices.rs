@@ -198,6 +198,11 @@ pub(super) fn card_gb(product: Option<&str>) -> Option<i64> {
 
 /// Distinct physical GPUs in ResourceSlices.
 pub(super) fn slice_devices(slices: &[&Value]) -> i64 {
+    i64::try_from(listed(slices).len()).unwrap_or(0)
+}
+
+/// The UUIDs of the physical GPUs in ResourceSlices, in order.
+pub(super) fn listed(slices: &[&Value]) -> Vec<String> {
     let mut uuids = BTreeSet::new();
     for slice in slices {
         for device in json::items(slice, &["spec", "devices"]) {
@@ -206,11 +211,11 @@ pub(super) fn slice_devices(slices: &[&Value]) -> i64 {
                 let uuid = ["parentUUID", "uuid"]
                     .iter()
                     .find_map(|name| json::text(attributes, &[name, "string"]));
-                uuids.extend(uuid);
+                uuids.extend(uuid.map(str::to_owned));
             }
         }
     }
-    i64::try_from(uuids.len()).unwrap_or(0)
+    uuids.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -32,4 +32,16 @@ impl Catalogue for Embedded {
             gpu_product: instance.gpu_product.clone(),
         })
     }
+
+    fn active_params_b(&self, id: &str) -> Option<f64> {
+        catalogue::models()
+            .get(id)
+            .map(|model| model.active_params_b)
+    }
+
+    fn quantised(&self, id: &str) -> bool {
+        catalogue::models()
+            .get(id)
+            .is_some_and(|model| model.native.is_quantised())
+    }
 }

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::TimeWindow;
-
+use super::detail_rows::NodeDetailRow;
 use super::devices;
 use super::families;
 use super::holders;
@@ -12,13 +11,17 @@ use super::input::{Catalogue, Inputs};
 use super::json;
 use super::lint::Subjects;
 use super::metrics::Metrics;
+use super::network::Network;
+use super::node_facts::NodeFacts;
 use super::nodes::{self, NodeLife};
 use super::objects::{Key, ObjectStore};
 use super::owners;
 use super::pods::{self, PodLife};
+use super::quality;
 use super::resources;
 use super::rows::{Inventory, NodeRow, PodRow, Row};
 use super::scalers;
+use super::shares;
 use super::slices::{self, NodeSlots};
 use super::timeline;
 use super::workloads::{Context, Portrait};
@@ -43,8 +46,9 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
         .min()
         .unwrap_or(metrics.interval_ms)
         .max(1);
-    let uses = holders::uses(&nodes, &pods, &inputs.gpu_pod_spans, interval_ms);
-    let sharers = holders::sharers(&uses, interval_ms);
+    let mut uses = holders::uses(&nodes, &pods, &inputs.gpu_pod_spans, interval_ms);
+    shares::resolve(&store, &nodes, &mut pods, &mut uses);
+    let sharers = holders::sharers(&uses, &pods, interval_ms);
     let none = BTreeMap::new();
     let slots: BTreeMap<String, NodeSlots> = nodes
         .iter()
@@ -59,19 +63,17 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
         .map(|node| (node.name.as_str(), node))
         .collect();
     let gpu_milli: Vec<i64> = pods.iter().map(|pod| gpu_milli(pod, &by_name)).collect();
-    let products: Vec<Option<String>> = pods
+    let (products, price_keys): (Vec<Option<String>>, Vec<Option<String>>) = pods
         .iter()
         .map(|pod| {
-            let node = by_name.get(pod.node.as_deref()?)?;
-            let at = pod.scheduled_ms?;
-            let inside = node
-                .segments
-                .iter()
-                .find(|(window, _)| at < window.end_ms)
-                .or(node.segments.last())?;
-            inside.1.product.clone()
+            let facts = facts_under(pod, &by_name);
+            (
+                facts.and_then(|facts| facts.product.clone()),
+                facts.map(NodeFacts::price_key),
+            )
         })
-        .collect();
+        .unzip();
+    let network = Network::new(&store);
     let scalers = scalers::fold(&store, &metrics, inputs.window);
     let families = families::families(&store, &metrics, &pods);
     let context = Context {
@@ -84,6 +86,8 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
         gpu_milli: &gpu_milli,
         replicas: &replicas,
         products: &products,
+        price_keys: &price_keys,
+        network: &network,
     };
     let mut out = Inventory::default();
     let mut tops: BTreeMap<Key, Key> = BTreeMap::new();
@@ -94,6 +98,9 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
         }
         if let Some(described) = context.describe(top, family) {
             out.workloads.extend(described.rows);
+            out.workload_details.extend(described.details);
+            out.data_quality.extend(described.quality);
+            out.scaling_events.extend(described.events);
             portraits.insert(top.clone(), described.portrait);
         }
     }
@@ -110,27 +117,66 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
     for node in &nodes {
         if let Some(slots) = slots.get(&node.name) {
             node_rows(node, slots, &mut out.nodes);
+            out.node_details.extend(node_details(node));
+            out.data_quality.extend(quality::of_node(node));
             out.slices.extend(slots.rows.iter().cloned());
         }
     }
     out.gpu_holders = holders::fold(&slots, &pods, &uses, &replicas);
     let subjects = Subjects::new(inputs, &families, &pods, &out.workloads);
     out.autoscalers = scalers::rows(&scalers, &tops, &subjects);
-    clip(&mut out.nodes, inputs.window);
-    clip(&mut out.slices, inputs.window);
-    clip(&mut out.gpu_holders, inputs.window);
-    clip(&mut out.pods, inputs.window);
-    clip(&mut out.workloads, inputs.window);
-    clip(&mut out.autoscalers, inputs.window);
+    out.data_quality
+        .extend(quality::of_cluster(&store, inputs.window));
+    out.clip(inputs.window);
     out.sort();
     out
 }
 
-fn clip<R: Row>(rows: &mut Vec<R>, window: TimeWindow) {
-    *rows = rows
+/// What the node under a pod was when the pod came to it.
+fn facts_under<'n>(
+    pod: &PodLife<'_>,
+    nodes: &BTreeMap<&str, &'n NodeLife<'_>>,
+) -> Option<&'n NodeFacts> {
+    let node = nodes.get(pod.node.as_deref()?)?;
+    let at = pod.scheduled_ms?;
+    let inside = node
+        .segments
         .iter()
-        .filter_map(|row| row.valid().intersect(&window).map(|part| row.during(part)))
+        .find(|(window, _)| at < window.end_ms)
+        .or(node.segments.last())?;
+    Some(&inside.1)
+}
+
+/// What else is known of a node, joined where it stays the same.
+fn node_details(node: &NodeLife<'_>) -> Vec<NodeDetailRow> {
+    let parts = node
+        .segments
+        .iter()
+        .map(|(window, facts)| {
+            let row = NodeDetailRow {
+                node: node.name.clone(),
+                pool: facts.pool.clone(),
+                capacity_type: facts.capacity_type.clone(),
+                capacity_type_from: facts.capacity_type_from.map(str::to_owned),
+                instance_type: facts.instance_type.clone(),
+                instance_type_from: facts.instance_type_from.map(str::to_owned),
+                reservation_id: facts.reservation_id.clone(),
+                reservation_type: facts.reservation_type.clone(),
+                lifecycle_state: facts.lifecycle_state.clone(),
+                memory_bytes: facts.memory_bytes,
+                mig_strategy: facts.mig_strategy.clone(),
+                sharing: facts.sharing.to_owned(),
+                sharers: facts.sharers,
+                counts_json: serde_json::json!(node.stated).to_string(),
+                ..NodeDetailRow::default()
+            };
+            (*window, row)
+        })
         .collect();
+    timeline::joined(parts)
+        .into_iter()
+        .map(|(window, row)| row.during(window))
+        .collect()
 }
 
 /// The serving replica of each pod: the leader of its group, else itself.
@@ -166,7 +212,7 @@ fn replicas(pods: &[PodLife<'_>]) -> Vec<String> {
 /// Thousandths of physical GPUs that a pod asks for, as its node divides them.
 fn gpu_milli(pod: &PodLife<'_>, nodes: &BTreeMap<&str, &NodeLife<'_>>) -> i64 {
     if let Some(fraction) = pod.requests.fraction_milli {
-        return fraction;
+        return fraction.saturating_mul(pod.requests.gpus());
     }
     let facts = pod.node.as_deref().and_then(|name| {
         let node = nodes.get(name)?;

@@ -10,7 +10,7 @@ use super::nodes::NodeLife;
 use super::pods::PodLife;
 use super::resources;
 use super::rows::HolderRow;
-use super::slices::{NodeSlots, Slice};
+use super::slices::{NodeSlots, Sharer, Slice};
 use super::timeline;
 
 /// That a pod used a device.
@@ -22,6 +22,10 @@ pub(super) struct Use {
     pub pod: usize,
     /// From the first to the last sample inside the pod's life.
     pub window: TimeWindow,
+    /// The part of the device that the pod asked for, if it asked for one.
+    pub milli: Option<i64>,
+    /// What says so.
+    pub how: &'static str,
 }
 
 /// Which pods GPU telemetry saw on which slots, inside the pods' lives.
@@ -85,6 +89,8 @@ pub(super) fn uses(
             mig_instance,
             pod,
             window,
+            milli: None,
+            how: "dcgm",
         })
         .collect()
 }
@@ -109,21 +115,31 @@ fn slot_of(node: &NodeLife<'_>, span: &GpuPodSpan) -> Option<i64> {
 /// follow each other look like sharers.
 pub(super) fn sharers(
     uses: &[Use],
+    pods: &[PodLife<'_>],
     interval_ms: i64,
-) -> BTreeMap<String, BTreeMap<i64, Vec<TimeWindow>>> {
-    let mut out: BTreeMap<String, BTreeMap<i64, Vec<TimeWindow>>> = BTreeMap::new();
+) -> BTreeMap<String, BTreeMap<i64, Vec<Sharer>>> {
+    let mut out: BTreeMap<String, BTreeMap<i64, Vec<Sharer>>> = BTreeMap::new();
     for one in uses.iter().filter(|one| one.mig_instance.is_none()) {
         out.entry(one.node.clone())
             .or_default()
             .entry(one.slot)
             .or_default()
-            .push(TimeWindow::new(
-                one.window.start_ms,
-                one.window
-                    .end_ms
-                    .saturating_sub(interval_ms)
-                    .max(one.window.start_ms.saturating_add(1)),
-            ));
+            .push(Sharer {
+                window: match (one.how, one.milli) {
+                    ("dcgm", None) => TimeWindow::new(
+                        one.window.start_ms,
+                        one.window
+                            .end_ms
+                            .saturating_sub(interval_ms)
+                            .max(one.window.start_ms.saturating_add(1)),
+                    ),
+                    // A declared part is the pod's from its scheduling to its end.
+                    _ => pods[one.pod].placed().unwrap_or(one.window),
+                },
+                pod: one.pod,
+                name: format!("{}/{}", pods[one.pod].namespace, pods[one.pod].name),
+                milli: one.milli,
+            });
     }
     out
 }
@@ -222,8 +238,8 @@ pub(super) fn fold(
         seen.sort_by_key(|one| (one.window.start_ms, one.pod, one.slot));
         for one in &seen {
             let instance = one.mig_instance.clone();
-            board.hold(one.slot, one.window, one.pod, "dcgm", &|slice| {
-                slice.mig_instance == instance
+            board.hold(one.slot, one.window, one.pod, one.how, &|slice| {
+                slice.mig_instance == instance && slice.owner.is_none_or(|owner| owner == one.pod)
             });
         }
         // A device is a pod's from its scheduling to its end, also where nothing was labelled.
@@ -231,8 +247,9 @@ pub(super) fn fold(
         for one in &seen {
             if let Some(placed) = pods[one.pod].placed() {
                 let instance = one.mig_instance.clone();
-                board.hold(one.slot, placed, one.pod, "dcgm", &|slice| {
+                board.hold(one.slot, placed, one.pod, one.how, &|slice| {
                     slice.mig_instance == instance
+                        && slice.owner.is_none_or(|owner| owner == one.pod)
                 });
             }
         }
@@ -304,7 +321,7 @@ fn infer(board: &mut Board<'_>, pod: &PodLife<'_>, index: usize) {
     {
         let fits = |slice: &Slice| match &profile {
             Some(profile) => slice.mig_profile.as_ref() == Some(profile),
-            None => slice.kind != "rest",
+            None => slice.kind != "rest" && slice.owner.is_none_or(|owner| owner == index),
         };
         let mut best: Option<(bool, i64, String)> = None;
         for (slot, stretches) in &board.slots.stretches {

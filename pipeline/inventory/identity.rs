@@ -1,6 +1,8 @@
 //! Owns model identity: every name that a workload goes by, which of them wins, and what flags
 //! and names say about precision and parallelism. Raw strings are never joined on.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::command::CommandLine;
@@ -15,6 +17,12 @@ pub(super) struct Identity {
     pub source: Option<&'static str>,
     pub candidates_json: String,
     pub quantisation: Option<String>,
+    /// Every name heard, the winner first.
+    pub raws: Vec<String>,
+    /// What each source says, in order of rank.
+    pub declared: Vec<(&'static str, String)>,
+    /// How many different models of the catalogue the names stand for.
+    pub distinct: usize,
 }
 
 /// Flags that name a model, the served name first.
@@ -25,6 +33,7 @@ const MODEL_FLAGS: &[(&str, &str)] = &[
     ("flag --model_name", "--model-name"),
     ("flag --model_id", "--model-id"),
     ("flag --hf-repo", "--hf-repo"),
+    ("flag --hf-model-id", "--hf-model-id"),
 ];
 
 const MODEL_ENV: &[(&str, &str)] = &[
@@ -34,6 +43,9 @@ const MODEL_ENV: &[(&str, &str)] = &[
     ("env HF_MODEL_ID", "HF_MODEL_ID"),
     ("env MODEL_NAME", "MODEL_NAME"),
     ("env MODEL", "MODEL"),
+    ("env OPTION_MODEL_ID", "OPTION_MODEL_ID"),
+    ("env VLLM_MODEL", "VLLM_MODEL"),
+    ("env SERVED_MODEL_NAME", "SERVED_MODEL_NAME"),
 ];
 
 /// Labels that name a model.
@@ -66,6 +78,13 @@ pub(super) fn from_commands(lines: &[CommandLine]) -> Vec<Candidate> {
                     raw: raw.clone(),
                 });
             }
+        }
+        // The repository of a NIM image is the model that it serves.
+        if let Some((_, raw)) = line.image.split_once("nvcr.io/nim/") {
+            out.push(Candidate {
+                source: "image",
+                raw: raw.to_owned(),
+            });
         }
     }
     out
@@ -125,6 +144,12 @@ pub(super) fn decide(
             known().find(|(_, model)| model.as_ref().is_some_and(|model| model.id == said.id))
         });
     let winner = arbiter.or_else(|| known().next()).or_else(|| kept.first());
+    let mut raws: Vec<String> = winner.iter().map(|(one, _)| one.raw.clone()).collect();
+    raws.extend(kept.iter().map(|(one, _)| one.raw.clone()));
+    let ids: BTreeSet<&str> = kept
+        .iter()
+        .filter_map(|(_, model)| model.as_ref().map(|model| model.id.as_str()))
+        .collect();
     let flagged = lines
         .iter()
         .find_map(|line| line.flag(&["--quantization", "-q"]))
@@ -138,6 +163,12 @@ pub(super) fn decide(
         raw: winner.map(|(candidate, _)| candidate.raw.clone()),
         source: winner.map(|(candidate, _)| candidate.source),
         candidates_json: Value::Array(list).to_string(),
+        declared: kept
+            .iter()
+            .map(|(one, _)| (one.source, one.raw.clone()))
+            .collect(),
+        distinct: ids.len(),
+        raws,
     }
 }
 

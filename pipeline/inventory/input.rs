@@ -124,6 +124,58 @@ pub struct Inputs {
     /// `(namespace, pod)` → the `model_name` that the engine's own telemetry says.
     pub pod_models: BTreeMap<(String, String), String>,
     pub floors: Vec<FloorRule>,
+    /// Who answers for a workload: the first of these that says a name.
+    pub team_order: Vec<TeamRule>,
+}
+
+/// A place that may name a workload's team.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TeamRule {
+    /// A label or annotation of the workload, else of its namespace.
+    Label(String),
+    /// A label or annotation of the namespace alone.
+    NamespaceLabel(String),
+    /// The usual labels of cost allocation.
+    Cost,
+    /// The queue of Kueue, KAI or Run:ai.
+    Queue,
+    /// The project of Run:ai, which its namespaces are named after.
+    Project,
+    Namespace,
+}
+
+impl TeamRule {
+    /// A rule as the configuration writes it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        if let Some(label) = text.strip_prefix("label:") {
+            return named(label).map(Self::Label);
+        }
+        if let Some(label) = text.strip_prefix("namespace-label:") {
+            return named(label).map(Self::NamespaceLabel);
+        }
+        Some(match text {
+            "cost" => Self::Cost,
+            "queue" => Self::Queue,
+            "project" => Self::Project,
+            "namespace" => Self::Namespace,
+            _ => return None,
+        })
+    }
+
+    /// The order where nothing is configured.
+    #[must_use]
+    pub fn usual() -> Vec<Self> {
+        vec![
+            Self::Label("team".to_owned()),
+            Self::Label("app.kubernetes.io/team".to_owned()),
+            Self::Cost,
+            Self::Queue,
+            Self::Project,
+            Self::Namespace,
+        ]
+    }
 }
 
 impl Inputs {
@@ -143,6 +195,7 @@ impl Inputs {
             gpu_spans: Vec::new(),
             pod_models: BTreeMap::new(),
             floors: Vec::new(),
+            team_order: TeamRule::usual(),
         }
     }
 }
@@ -167,4 +220,12 @@ pub trait Catalogue {
     /// The product key of a GFD label or a DCGM model name, with or without sharing suffixes.
     fn product(&self, label: &str) -> Option<String>;
     fn instance(&self, provider: &str, instance_type: &str) -> Option<KnownInstance>;
+    /// Parameters that one token passes through, in billions, of a model that `model` named.
+    fn active_params_b(&self, _id: &str) -> Option<f64> {
+        None
+    }
+    /// Whether the model is published in less than 16 bits.
+    fn quantised(&self, _id: &str) -> bool {
+        false
+    }
 }

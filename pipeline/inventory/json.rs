@@ -71,6 +71,32 @@ pub(super) fn quantity_milli(value: &Value) -> Option<i64> {
     milli(number * factor)
 }
 
+/// Bytes of a Kubernetes quantity: `268435456Ki`, `2Ti`, `1000`.
+pub(super) fn bytes(value: &Value) -> Option<i64> {
+    if let Some(number) = value.as_i64() {
+        return Some(number).filter(|number| *number >= 0);
+    }
+    let text = value.as_str()?.trim();
+    let split = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "" => 1.0,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1024.0 * 1024.0,
+        "Gi" => 1024.0 * 1024.0 * 1024.0,
+        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * factor;
+    (0.0..9e18).contains(&bytes).then_some(bytes as i64)
+}
+
 /// A float as thousandths, if it is a sane count.
 pub(super) fn milli(value: f64) -> Option<i64> {
     (value.is_finite() && (0.0..1e15).contains(&value)).then(|| value.round() as i64)
@@ -98,5 +124,8 @@ mod tests {
         assert_eq!(quantity_milli(&json!("-1")), None);
         assert_eq!(quantity_milli(&json!("1Gi")), None);
         assert_eq!(quantity_milli(&json!({})), None);
+        assert_eq!(bytes(&json!("2Ki")), Some(2048));
+        assert_eq!(bytes(&json!("1.5k")), Some(1500));
+        assert_eq!(bytes(&json!("1x")), None);
     }
 }

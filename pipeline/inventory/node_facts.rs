@@ -35,6 +35,18 @@ pub(super) struct NodeFacts {
     pub repair: bool,
     pub cordoned: bool,
     pub vcpus: Option<f64>,
+    pub memory_bytes: Option<i64>,
+    pub instance_type_from: Option<&'static str>,
+    pub capacity_type_from: Option<&'static str>,
+    /// The pool that made the node, and the reservation or commitment that it runs on.
+    pub pool: Option<String>,
+    pub reservation_id: Option<String>,
+    pub reservation_type: Option<String>,
+    /// A provider's own state of the node, other than Kubernetes' readiness.
+    pub lifecycle_state: Option<String>,
+    pub mig_strategy: Option<String>,
+    /// The catalogue's product for what each source calls it.
+    pub products_stated: BTreeMap<&'static str, String>,
     /// Physical GPUs that the node's capacity accounts for, if it says.
     pub capacity: Option<i64>,
 }
@@ -74,13 +86,7 @@ impl Sources<'_, '_> {
             .provider
             .clone()
             .or_else(|| provider_id.as_deref().and_then(provider_of));
-        let instance_type = first(
-            &labels,
-            &[
-                "node.kubernetes.io/instance-type",
-                "beta.kubernetes.io/instance-type",
-            ],
-        );
+        let (instance_type, instance_type_from) = first_of(&labels, INSTANCE_TYPES);
         let product_label = first(
             &labels,
             &[
@@ -116,6 +122,22 @@ impl Sources<'_, '_> {
                     .instance(provider.as_deref()?, instance_type.as_deref()?)
                     .map(|instance| instance.gpu_product)
             });
+        let mut products_stated: BTreeMap<&'static str, String> = BTreeMap::new();
+        let by_label = product_label
+            .as_deref()
+            .and_then(|label| self.catalogue.product(label));
+        products_stated.extend(by_label.map(|product| ("label", product)));
+        let by_device = seen_name
+            .as_deref()
+            .and_then(|name| self.catalogue.product(name));
+        products_stated.extend(by_device.map(|product| ("telemetry", product)));
+        let by_type = self.catalogue.instance(
+            provider.as_deref().unwrap_or(""),
+            instance_type.as_deref().unwrap_or(""),
+        );
+        products_stated
+            .extend(by_type.map(|instance| ("instance-catalogue", instance.gpu_product)));
+        let (capacity_type, capacity_type_from) = capacity_type(&labels);
         let (sharing, sharers) = self.sharing(&labels, ms);
         let capacity = self.capacity(known, &labels, sharers, ms);
         NodeFacts {
@@ -135,7 +157,22 @@ impl Sources<'_, '_> {
                     "failure-domain.beta.kubernetes.io/zone",
                 ],
             ),
-            capacity_type: capacity_type(&labels),
+            capacity_type,
+            capacity_type_from,
+            instance_type_from,
+            pool: first(&labels, POOLS),
+            reservation_id: first(&labels, RESERVATIONS),
+            reservation_type: first(
+                &labels,
+                &[
+                    "karpenter.k8s.aws/capacity-reservation-type",
+                    "cloud.google.com/reservation-affinity",
+                ],
+            ),
+            lifecycle_state: first(&labels, &["node.coreweave.cloud/state"]),
+            mig_strategy: first(&labels, &["nvidia.com/mig.strategy"]),
+            memory_bytes: json::bytes(json::get(known, &["status", "capacity", "memory"])),
+            products_stated,
             product_label: product_label.or(seen_name),
             ready: timeline::in_force(ready, ms).unwrap_or(true),
             repair: self.repair(known, &labels, ms),
@@ -268,6 +305,39 @@ impl Sources<'_, '_> {
     }
 }
 
+/// Labels that name the instance type, the most exact first.
+const INSTANCE_TYPES: &[&str] = &[
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+    "karpenter.azure.com/sku-name",
+    "node.coreweave.cloud/type",
+];
+
+/// Labels that name the pool that a node comes from.
+const POOLS: &[&str] = &[
+    "karpenter.sh/nodepool",
+    "eks.amazonaws.com/nodegroup",
+    "cloud.google.com/gke-nodepool",
+    "kubernetes.azure.com/agentpool",
+    "agentpool",
+    "compute.coreweave.com/node-pool",
+    "sagemaker.amazonaws.com/instance-group-name",
+];
+
+/// Labels that name what a node's price is committed by.
+const RESERVATIONS: &[&str] = &[
+    "karpenter.k8s.aws/capacity-reservation-id",
+    "cloud.google.com/reservation-name",
+    "node.coreweave.cloud/reserved",
+];
+
+fn first_of(labels: &Labels<'_>, names: &[&'static str]) -> (Option<String>, Option<&'static str>) {
+    let found = names
+        .iter()
+        .find_map(|name| Some((labels.get(name)?.to_owned(), *name)));
+    found.map_or((None, None), |(value, name)| (Some(value), Some(name)))
+}
+
 fn first(labels: &Labels<'_>, names: &[&str]) -> Option<String> {
     names
         .iter()
@@ -287,29 +357,48 @@ fn provider_of(provider_id: &str) -> Option<String> {
     Some(provider.to_owned())
 }
 
-/// How the node is paid for; absent labels say nothing.
-fn capacity_type(labels: &Labels<'_>) -> Option<String> {
-    if let Some(kind) = labels
-        .get("karpenter.sh/capacity-type")
-        .or_else(|| labels.get("eks.amazonaws.com/capacityType"))
-    {
-        return Some(kind.to_ascii_lowercase().replace('_', "-"));
+/// How the node is paid for and which label says so; absent labels say nothing.
+fn capacity_type(labels: &Labels<'_>) -> (Option<String>, Option<&'static str>) {
+    let direct = first_of(
+        labels,
+        &[
+            "karpenter.sh/capacity-type",
+            "eks.amazonaws.com/capacityType",
+        ],
+    );
+    if let (Some(kind), from) = direct {
+        return (Some(kind.to_ascii_lowercase().replace('_', "-")), from);
     }
-    let spot = [
-        ("cloud.google.com/gke-spot", "true"),
-        ("cloud.google.com/gke-preemptible", "true"),
-        ("cloud.google.com/gke-provisioning", "spot"),
-        ("kubernetes.azure.com/scalesetpriority", "spot"),
-    ]
-    .iter()
-    .any(|(name, value)| labels.get(name) == Some(value));
-    if spot {
-        return Some("spot".to_owned());
+    const STATED: &[(&str, &str, &str)] = &[
+        ("cloud.google.com/gke-spot", "true", "spot"),
+        ("cloud.google.com/gke-preemptible", "true", "spot"),
+        ("cloud.google.com/gke-provisioning", "spot", "spot"),
+        ("cloud.google.com/gke-provisioning", "preemptible", "spot"),
+        ("cloud.google.com/gke-provisioning", "standard", "on-demand"),
+        ("kubernetes.azure.com/scalesetpriority", "spot", "spot"),
+        (
+            "kubernetes.azure.com/scalesetpriority",
+            "regular",
+            "on-demand",
+        ),
+    ];
+    for (name, value, kind) in STATED {
+        if labels.get(name) == Some(value) {
+            return (Some((*kind).to_owned()), Some(name));
+        }
     }
-    match labels.get("cloud.google.com/gke-provisioning") {
-        Some("standard") => Some("on-demand".to_owned()),
-        _ => labels
-            .get("node.coreweave.cloud/reserved")
-            .map(|_| "reserved".to_owned()),
+    let reserved = first_of(
+        labels,
+        &[
+            "node.coreweave.cloud/reserved",
+            "karpenter.k8s.aws/capacity-reservation-id",
+            "cloud.google.com/reservation-name",
+        ],
+    );
+    match reserved {
+        (Some(value), from) if !matches!(value.as_str(), "false" | "no") => {
+            (Some("reserved".to_owned()), from)
+        }
+        _ => (None, None),
     }
 }

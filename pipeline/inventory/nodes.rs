@@ -14,6 +14,7 @@ use super::metrics::{self, Labels, Metrics};
 use super::node_facts::NodeFacts;
 use super::objects::{Key, ObjectStore, Version};
 use super::pods::condition_since;
+use super::shares::{self, Registered};
 use super::timeline;
 
 /// A first Ready within this time after a node's creation ends its start-up.
@@ -29,6 +30,11 @@ pub(super) struct NodeLife<'a> {
     pub gpu_count: i64,
     pub count_basis: &'static str,
     pub devices: BTreeMap<i64, Device<'a>>,
+    /// What each source says that the node has.
+    pub stated: BTreeMap<&'static str, i64>,
+    /// Physical GPUs as HAMi lists them, and UUIDs as resource slices do.
+    pub registered: Vec<Registered>,
+    pub listed: Vec<String>,
     /// DRA drivers have been seen to stop reporting idle devices.
     pub dra: bool,
     pub known_from: String,
@@ -114,7 +120,14 @@ impl<'a> Sources<'_, 'a> {
         let whole = TimeWindow::new(first, last);
         let all = timeline::constant(whole, &cuts, |ms| self.facts(ms, &ready));
         let devices = devices::devices(&self.spans);
-        let (gpu_count, count_basis) = self.count(&all, &devices);
+        let registered: Vec<Registered> = self
+            .versions
+            .iter()
+            .map(|version| shares::registered(&version.body))
+            .max_by_key(Vec::len)
+            .unwrap_or_default();
+        let stated = self.stated(&all, &devices, registered.len());
+        let (gpu_count, count_basis) = count(&stated);
         if gpu_count == 0 {
             return None;
         }
@@ -145,6 +158,9 @@ impl<'a> Sources<'_, 'a> {
             gpu_count,
             count_basis,
             devices: devices::slots(devices, gpu_count),
+            stated,
+            registered,
+            listed: devices::listed(&self.slices),
             dra: !self.slices.is_empty(),
             known_from: known.join("+"),
         })
@@ -257,32 +273,26 @@ impl<'a> Sources<'_, 'a> {
             .map(|version| &version.body)
     }
 
-    /// The number of physical GPUs and what it rests on.
-    fn count(
+    /// How many physical GPUs each source says that the node has.
+    fn stated(
         &self,
         all: &[(TimeWindow, NodeFacts)],
         devices: &[Device<'_>],
-    ) -> (i64, &'static str) {
-        let reporting = devices::most_at_once(devices);
+        registered: usize,
+    ) -> BTreeMap<&'static str, i64> {
+        let mut out: BTreeMap<&'static str, i64> = BTreeMap::new();
+        let mut offer = |basis: &'static str, count: Option<i64>| {
+            if let Some(count) = count.filter(|count| (1..=1024).contains(count)) {
+                let most = out.entry(basis).or_insert(count);
+                *most = count.max(*most);
+            }
+        };
         let instance = all.iter().rev().find_map(|(_, facts)| {
             self.catalogue
                 .instance(facts.provider.as_deref()?, facts.instance_type.as_deref()?)
         });
-        if let Some(known) = instance.filter(|known| known.gpu_count > 0) {
-            // Devices that report at the same time exist, whatever a table says.
-            return if reporting > known.gpu_count {
-                (reporting, "uuids")
-            } else {
-                (known.gpu_count, "instance-catalogue")
-            };
-        }
-        let mut best = (0, "none");
-        let mut offer = |count: Option<i64>, basis: &'static str| {
-            if let Some(count) = count.filter(|count| *count > best.0 && *count <= 1024) {
-                best = (count, basis);
-            }
-        };
-        for (window, _) in all {
+        offer("instance-catalogue", instance.map(|known| known.gpu_count));
+        for (window, facts) in all {
             let labels = Labels {
                 body: self.body(window.start_ms),
                 series: metrics::labels_series(self.series("kube_node_labels"), window.start_ms),
@@ -293,23 +303,82 @@ impl<'a> Sources<'_, 'a> {
                 .and_then(|label| label.split_once("-MIG-"))
                 .and_then(|(_, profile)| devices::mig_share(profile, None));
             offer(
+                "gfd",
                 number("nvidia.com/gpu.count").map(|count| match mig {
                     Some(share) => {
                         (count.saturating_mul(share) + devices::MIG_WHOLE - 1) / devices::MIG_WHOLE
                     }
                     None => count,
                 }),
-                "gfd",
             );
-            offer(number("karpenter.k8s.aws/instance-gpu-count"), "karpenter");
-            offer(number("cloud.google.com/gke-accelerator-count"), "gke");
+            offer("karpenter", number("karpenter.k8s.aws/instance-gpu-count"));
+            offer("karpenter", number("karpenter.azure.com/sku-gpu-count"));
+            offer("gke", number("cloud.google.com/gke-accelerator-count"));
+            offer("coreweave", number("gpu.nvidia.com/count"));
+            offer("capacity", facts.capacity);
         }
-        offer(
-            all.iter().filter_map(|(_, facts)| facts.capacity).max(),
-            "capacity",
-        );
-        offer(Some(devices::slice_devices(&self.slices)), "resource-slice");
-        offer(Some(reporting), "uuids");
-        best
+        offer("resource-slice", Some(devices::slice_devices(&self.slices)));
+        offer("hami-register", i64::try_from(registered).ok());
+        offer("uuids", Some(devices::most_at_once(devices)));
+        out
+    }
+}
+
+/// The number of physical GPUs and what it rests on.
+fn count(stated: &BTreeMap<&'static str, i64>) -> (i64, &'static str) {
+    let reporting = stated.get("uuids").copied().unwrap_or(0);
+    if let Some(known) = stated.get("instance-catalogue").copied() {
+        // Devices that report at the same time exist, whatever a table says.
+        return if reporting > known {
+            (reporting, "uuids")
+        } else {
+            (known, "instance-catalogue")
+        };
+    }
+    // Of equal counts the source that is nearest to the hardware is named.
+    const ORDER: &[&str] = &[
+        "gfd",
+        "karpenter",
+        "gke",
+        "coreweave",
+        "capacity",
+        "resource-slice",
+        "hami-register",
+        "uuids",
+    ];
+    let mut best = (0, "none");
+    for basis in ORDER {
+        if let Some(count) = stated.get(basis).copied().filter(|count| *count > best.0) {
+            best = (count, basis);
+        }
+    }
+    best
+}
+
+impl NodeLife<'_> {
+    /// The slot of a physical GPU: where telemetry shows it, else its place in the lists that name it.
+    pub(super) fn slot_of_uuid(&self, uuid: &str) -> Option<i64> {
+        if let Some((slot, _)) = self
+            .devices
+            .iter()
+            .find(|(_, device)| device.spans.iter().any(|span| span.uuid == uuid))
+        {
+            return Some(*slot);
+        }
+        if !self.devices.is_empty() {
+            return None;
+        }
+        let by_register = self.registered.iter().position(|one| one.uuid == uuid);
+        let place = by_register.or_else(|| self.listed.iter().position(|one| one == uuid))?;
+        i64::try_from(place)
+            .ok()
+            .filter(|slot| *slot < self.gpu_count)
+    }
+
+    /// Whether telemetry shows the card in a slot as instances.
+    pub(super) fn has_instances(&self, slot: i64) -> bool {
+        self.devices
+            .get(&slot)
+            .is_some_and(|device| device.spans.iter().any(|span| span.mig_instance.is_some()))
     }
 }

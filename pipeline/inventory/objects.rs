@@ -49,6 +49,10 @@ pub(super) struct Version {
 }
 
 impl Version {
+    pub(super) fn holds(&self, ms: i64) -> bool {
+        self.from_ms <= ms && ms < self.to_ms
+    }
+
     pub(super) fn created_ms(&self) -> Option<i64> {
         json::time_ms(&self.body, &["metadata", "creationTimestamp"])
     }
@@ -59,7 +63,20 @@ impl Version {
 pub(super) struct ObjectStore {
     lives: BTreeMap<Key, Vec<Version>>,
     listings: BTreeMap<String, BTreeSet<i64>>,
+    kinds: BTreeSet<String>,
 }
+
+/// Kinds whose fields nobody is asked to have changed: the largest part of such an object is who owns
+/// which of its fields.
+const UNASKED: &[&str] = &[
+    "pod",
+    "node",
+    "service",
+    "namespace",
+    "replicaset.apps",
+    "endpointslice.discovery.k8s.io",
+    "resourceslice.resource.k8s.io",
+];
 
 impl ObjectStore {
     pub(super) fn new(versions: &[ObjectVersion], snapshots: &[SnapshotList]) -> Self {
@@ -73,8 +90,13 @@ impl ObjectStore {
         let mut lives: BTreeMap<Key, Vec<Version>> = BTreeMap::new();
         for version in versions {
             // An object that is no JSON still existed: its times count, its content is unknown.
-            let body = serde_json::from_str(&version.json).unwrap_or(Value::Null);
+            let mut body: Value = serde_json::from_str(&version.json).unwrap_or(Value::Null);
             let kind = kind_of(&version.api_version, &version.kind);
+            if UNASKED.contains(&kind.as_str())
+                && let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
+            {
+                metadata.remove("managedFields");
+            }
             lives
                 .entry(Key::new(&kind, &version.namespace, &version.name))
                 .or_default()
@@ -90,14 +112,25 @@ impl ObjectStore {
                     body,
                 });
         }
-        let mut store = Self { lives, listings };
-        let keys: Vec<Key> = store.lives.keys().cloned().collect();
-        for key in keys {
-            let listed = store.listings_of(&key.kind);
-            if let Some(life) = store.lives.get_mut(&key) {
-                settle(life, &listed);
+        let kinds: BTreeSet<String> = lives.keys().map(|key| key.kind.clone()).collect();
+        let mut store = Self {
+            lives: BTreeMap::new(),
+            listings,
+            kinds,
+        };
+        let listed: BTreeMap<String, BTreeSet<i64>> = store
+            .kinds
+            .iter()
+            .map(|kind| (kind.clone(), store.listings_of(kind)))
+            .collect();
+        let none = BTreeSet::new();
+        for (key, life) in &mut lives {
+            settle(life, listed.get(&key.kind).unwrap_or(&none));
+            if key.kind == "pod" {
+                slim(life);
             }
         }
+        store.lives = lives;
         store
     }
 
@@ -142,20 +175,47 @@ impl ObjectStore {
             .map(|(key, versions)| (key, versions.as_slice()))
     }
 
+    /// The objects of a kind in one namespace, in order of name.
+    pub(super) fn in_namespace<'a>(
+        &'a self,
+        kind: &'a str,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a Key, &'a [Version])> {
+        self.lives
+            .range(Key::new(kind, namespace, "")..)
+            .take_while(move |(key, _)| key.kind == kind && key.namespace == namespace)
+            .map(|(key, versions)| (key, versions.as_slice()))
+    }
+
     /// The key of an object that is known by bare kind only, as kube-state-metrics has it.
     pub(super) fn by_bare_kind(&self, kind: &str, namespace: &str, name: &str) -> Option<&Key> {
         let bare = kind.to_ascii_lowercase();
         let prefix = format!("{bare}.");
-        self.lives
-            .range(Key::new(&bare, "", "")..)
+        self.kinds
+            .range(bare.clone()..)
+            .take_while(|kind| kind.starts_with(&bare))
+            .filter(|kind| **kind == bare || kind.starts_with(&prefix))
+            .find_map(|kind| self.lives.get_key_value(&Key::new(kind, namespace, name)))
             .map(|(key, _)| key)
-            .take_while(|key| key.kind.starts_with(&bare))
-            .filter(|key| key.kind == bare || key.kind.starts_with(&prefix))
-            .find(|key| key.namespace == namespace && key.name == name)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
         self.lives.keys()
+    }
+}
+
+/// Leaves the specification of a pod to its last version: it cannot change where it matters, and a
+/// fleet has many pods.
+fn slim(life: &mut [Version]) {
+    for index in 1..life.len() {
+        if life[index - 1].uid == life[index].uid
+            && let Some(spec) = life[index - 1]
+                .body
+                .get_mut("spec")
+                .and_then(Value::as_object_mut)
+        {
+            spec.retain(|field, _| field == "nodeName");
+        }
     }
 }
 

@@ -292,7 +292,9 @@ fn life<'a>(
             evidence.of("kube_pod_container_resource_limits"),
         ),
     };
-    requests.fraction_milli = body.and_then(resources::fraction_milli);
+    if let Some(known) = body {
+        resources::fraction(known, &mut requests);
+    }
     let key = Key::new("pod", namespace, name);
     Some(PodLife {
         namespace: namespace.to_owned(),

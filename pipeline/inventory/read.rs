@@ -136,6 +136,12 @@ pub async fn read(
         series_runs(&batch, &mut last_labels, &mut inputs.series)?;
     }
     for batch in reader
+        .rows(include_str!("../../queries/inventory/scaler_runs.sql"))
+        .await?
+    {
+        scaler_runs(&batch, &mut inputs.series)?;
+    }
+    for batch in reader
         .rows(include_str!("../../queries/inventory/gpu_pod_spans.sql"))
         .await?
     {
@@ -235,6 +241,39 @@ fn series_runs(
         }
         if let Some(series) = out.last_mut() {
             series.runs.push(run);
+        }
+    }
+    Ok(())
+}
+
+/// The same for autoscalers, whose wide rows name them by columns.
+fn scaler_runs(batch: &RecordBatch, out: &mut Vec<MetricSeries>) -> Result<(), ReadError> {
+    let metric = text(batch, "metric")?;
+    let (namespace, name) = (text(batch, "namespace")?, text(batch, "scaler_name")?);
+    let (first, last) = (int(batch, "first_ms")?, int(batch, "last_ms")?);
+    let value = float(batch, "value")?;
+    for row in 0..batch.num_rows() {
+        let labels = BTreeMap::from([
+            ("namespace".to_owned(), namespace.value(row).to_owned()),
+            (
+                "horizontalpodautoscaler".to_owned(),
+                name.value(row).to_owned(),
+            ),
+        ]);
+        let run = ValueRun {
+            first_ms: first.value(row),
+            last_ms: last.value(row),
+            value: value.value(row),
+        };
+        match out.last_mut() {
+            Some(series) if series.metric == metric.value(row) && series.labels == labels => {
+                series.runs.push(run);
+            }
+            _ => out.push(MetricSeries {
+                metric: metric.value(row).to_owned(),
+                labels,
+                runs: vec![run],
+            }),
         }
     }
     Ok(())

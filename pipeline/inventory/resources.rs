@@ -18,8 +18,15 @@ pub(super) struct Requests {
     pub units: BTreeMap<String, i64>,
     pub cpu_request_milli: Option<i64>,
     pub cpu_limit_milli: Option<i64>,
-    /// A fraction of one device, asked for by annotation.
+    /// The part of each device that is asked for.
     pub fraction_milli: Option<i64>,
+    /// The same as memory, until the card is known.
+    pub fraction_memory_mib: Option<i64>,
+    /// Of how many devices a part is asked for by annotation.
+    pub fraction_devices: Option<i64>,
+    /// What HAMi gives of each virtual GPU.
+    pub hami_memory_mib: Option<i64>,
+    pub hami_cores: Option<i64>,
 }
 
 impl Requests {
@@ -29,8 +36,8 @@ impl Requests {
             .units
             .values()
             .fold(0_i64, |sum, units| sum.saturating_add(*units));
-        if units == 0 && self.fraction_milli.is_some() {
-            1
+        if units == 0 && (self.fraction_milli.is_some() || self.fraction_memory_mib.is_some()) {
+            self.fraction_devices.unwrap_or(1)
         } else {
             units
         }
@@ -91,6 +98,14 @@ pub(super) fn requests(pod_spec: &Value) -> Requests {
             let sum = out.units.entry(resource.to_owned()).or_default();
             *sum = sum.saturating_add(count).min(MAX_UNITS);
         }
+        let hami = |name: &str| {
+            let limits = json::get(container, &["resources", "limits"]);
+            json::quantity_milli(json::get(limits, &[name]))
+                .map(|milli| milli / 1000)
+                .filter(|value| *value > 0)
+        };
+        out.hami_memory_mib = out.hami_memory_mib.or_else(|| hami("nvidia.com/gpumem"));
+        out.hami_cores = out.hami_cores.or_else(|| hami("nvidia.com/gpucores"));
         add(
             &mut out.cpu_request_milli,
             json::get(container, &["resources", "requests", "cpu"]),
@@ -116,12 +131,17 @@ fn add(sum: &mut Option<i64>, quantity: &Value) {
     }
 }
 
-/// The fraction that KAI and Run:ai pods ask for by annotation.
-pub(super) fn fraction_milli(pod: &Value) -> Option<i64> {
-    let fraction: f64 = json::text(pod, &["metadata", "annotations", "gpu-fraction"])?
-        .parse()
-        .ok()?;
-    (fraction > 0.0 && fraction <= 1.0).then(|| (fraction * 1000.0).round() as i64)
+/// What KAI and Run:ai pods ask for by annotation: a fraction or memory, of one device or several.
+pub(super) fn fraction(pod: &Value, out: &mut Requests) {
+    let mark = |name: &str| json::text(pod, &["metadata", "annotations", name]);
+    let number = |name: &str| mark(name).and_then(|text| text.trim().parse::<i64>().ok());
+    out.fraction_milli = mark("gpu-fraction")
+        .and_then(|text| text.trim().parse::<f64>().ok())
+        .filter(|fraction| *fraction > 0.0 && *fraction <= 1.0)
+        .map(|fraction| ((fraction * 1000.0).round() as i64).max(1));
+    out.fraction_memory_mib = number("gpu-memory").filter(|mib| *mib > 0);
+    out.fraction_devices =
+        number("gpu-fraction-num-devices").filter(|devices| (1..=MAX_UNITS).contains(devices));
 }
 
 /// What kube-state-metrics says that a pod asks for.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::model::TimeWindow;
 
+use super::detail_rows::{DataQualityRow, NodeDetailRow, ScalingEventRow, WorkloadDetailRow};
+
 /// A cell of a row, for the generic conversion to Arrow.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
@@ -59,7 +61,7 @@ impl From<&bool> for Cell {
 }
 
 /// Integers of a key are slots: padded, the order of the text is their order.
-fn key_text(cell: Cell) -> String {
+pub(super) fn key_text(cell: Cell) -> String {
     match cell {
         Cell::Text(text) => text.unwrap_or_default(),
         Cell::Int(number) => format!("{:020}", number.unwrap_or_default()),
@@ -67,7 +69,37 @@ fn key_text(cell: Cell) -> String {
     }
 }
 
+/// Declares the rows of one table. What has an instant and no duration gives `at`, the column that
+/// says when.
 macro_rules! row {
+    (at $at:ident, $(#[$doc:meta])* $name:ident, $table:literal, [$($key:ident),*], {$($field:ident: $type:ty,)*}) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct $name {
+            $(pub $field: $type,)*
+        }
+
+        impl Row for $name {
+            const TABLE: &'static str = $table;
+
+            fn valid(&self) -> TimeWindow {
+                TimeWindow::new(self.$at, self.$at.saturating_add(1))
+            }
+
+            fn during(&self, _: TimeWindow) -> Self {
+                self.clone()
+            }
+
+            fn sort_key(&self) -> (Vec<String>, i64, String) {
+                let key = vec![$(key_text(Cell::from(&self.$key))),*];
+                (key, self.$at, format!("{self:?}"))
+            }
+
+            fn cells(&self) -> Vec<(&'static str, Cell)> {
+                vec![$((stringify!($field), Cell::from(&self.$field))),*]
+            }
+        }
+    };
     ($(#[$doc:meta])* $name:ident, $table:literal, [$($key:ident),*], {$($field:ident: $type:ty,)*}) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq)]
@@ -101,6 +133,8 @@ macro_rules! row {
         }
     };
 }
+
+pub(super) use row;
 
 row!(
     /// A GPU node while its facts stay the same.
@@ -256,6 +290,24 @@ row!(
     }
 );
 
+/// Calls a macro with the names of all tables of an inventory.
+macro_rules! each_table {
+    ($call:ident) => {
+        $call!(
+            nodes,
+            slices,
+            gpu_holders,
+            pods,
+            workloads,
+            autoscalers,
+            workload_details,
+            node_details,
+            data_quality,
+            scaling_events
+        )
+    };
+}
+
 /// All derived inventory tables of one cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Inventory {
@@ -265,6 +317,10 @@ pub struct Inventory {
     pub pods: Vec<PodRow>,
     pub workloads: Vec<WorkloadRow>,
     pub autoscalers: Vec<AutoscalerRow>,
+    pub workload_details: Vec<WorkloadDetailRow>,
+    pub node_details: Vec<NodeDetailRow>,
+    pub data_quality: Vec<DataQualityRow>,
+    pub scaling_events: Vec<ScalingEventRow>,
 }
 
 impl Inventory {
@@ -276,36 +332,39 @@ impl Inventory {
             .filter(|day| !window.is_empty() && !day.is_empty())
             .map(|day| (day.start_ms, Self::default()))
             .collect();
-        spread(&self.nodes, window, |day, row| {
-            entry(&mut days, day).nodes.push(row);
-        });
-        spread(&self.slices, window, |day, row| {
-            entry(&mut days, day).slices.push(row);
-        });
-        spread(&self.gpu_holders, window, |day, row| {
-            entry(&mut days, day).gpu_holders.push(row);
-        });
-        spread(&self.pods, window, |day, row| {
-            entry(&mut days, day).pods.push(row);
-        });
-        spread(&self.workloads, window, |day, row| {
-            entry(&mut days, day).workloads.push(row);
-        });
-        spread(&self.autoscalers, window, |day, row| {
-            entry(&mut days, day).autoscalers.push(row);
-        });
+        macro_rules! spread_all {
+            ($($table:ident),*) => {
+                $(spread(&self.$table, window, |day, row| {
+                    entry(&mut days, day).$table.push(row);
+                });)*
+            };
+        }
+        each_table!(spread_all);
         days
     }
 
     /// Sorts every table by its full key.
     pub(super) fn sort(&mut self) {
-        self.nodes.sort_by_cached_key(Row::sort_key);
-        self.slices.sort_by_cached_key(Row::sort_key);
-        self.gpu_holders.sort_by_cached_key(Row::sort_key);
-        self.pods.sort_by_cached_key(Row::sort_key);
-        self.workloads.sort_by_cached_key(Row::sort_key);
-        self.autoscalers.sort_by_cached_key(Row::sort_key);
+        macro_rules! sort_all {
+            ($($table:ident),*) => { $(self.$table.sort_by_cached_key(Row::sort_key);)* };
+        }
+        each_table!(sort_all);
     }
+
+    /// Cuts every table to a window.
+    pub(super) fn clip(&mut self, window: TimeWindow) {
+        macro_rules! clip_all {
+            ($($table:ident),*) => { $(clip(&mut self.$table, window);)* };
+        }
+        each_table!(clip_all);
+    }
+}
+
+fn clip<R: Row>(rows: &mut Vec<R>, window: TimeWindow) {
+    *rows = rows
+        .iter()
+        .filter_map(|row| row.valid().intersect(&window).map(|part| row.during(part)))
+        .collect();
 }
 
 fn entry(days: &mut BTreeMap<i64, Inventory>, day_ms: i64) -> &mut Inventory {

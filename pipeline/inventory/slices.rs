@@ -20,6 +20,18 @@ pub(super) struct Slice {
     pub mig_profile: Option<String>,
     pub num: i64,
     pub den: i64,
+    /// The pod whose declared part this is; nobody else takes it.
+    pub owner: Option<usize>,
+}
+
+/// That a pod used a device of which nobody declared a division.
+#[derive(Debug, Clone)]
+pub(super) struct Sharer {
+    pub window: TimeWindow,
+    pub pod: usize,
+    pub name: String,
+    /// The part that it asked for, if it asked for one.
+    pub milli: Option<i64>,
 }
 
 /// What is constant over a stretch of a slot's life.
@@ -49,9 +61,9 @@ pub(super) struct NodeSlots {
     pub lost: Vec<(TimeWindow, i64)>,
 }
 
-/// Divides the GPUs of a node. `sharers` are the times at which pods used a device that nobody
-/// declared as shared.
-pub(super) fn fold(node: &NodeLife<'_>, sharers: &BTreeMap<i64, Vec<TimeWindow>>) -> NodeSlots {
+/// Divides the GPUs of a node. `sharers` are the pods that used a device that nobody declared as
+/// shared, by slot.
+pub(super) fn fold(node: &NodeLife<'_>, sharers: &BTreeMap<i64, Vec<Sharer>>) -> NodeSlots {
     let mut missed: BTreeMap<i64, Vec<TimeWindow>> = BTreeMap::new();
     if !node.dra {
         for slot in 0..node.gpu_count {
@@ -87,8 +99,8 @@ pub(super) fn fold(node: &NodeLife<'_>, sharers: &BTreeMap<i64, Vec<TimeWindow>>
                 ]);
             }
         }
-        for window in shared {
-            cuts.extend([window.start_ms, window.end_ms]);
+        for one in shared {
+            cuts.extend([one.window.start_ms, one.window.end_ms]);
         }
         let layouts = device.map_or_else(Vec::new, mig_layouts);
         for (segment, facts) in &node.segments {
@@ -251,7 +263,7 @@ fn mig_layouts(device: &Device<'_>) -> Layouts {
     out
 }
 
-fn divide(layouts: &Layouts, shared: &[TimeWindow], facts: &NodeFacts, ms: i64) -> Vec<Slice> {
+fn divide(layouts: &Layouts, shared: &[Sharer], facts: &NodeFacts, ms: i64) -> Vec<Slice> {
     let layout = layouts
         .iter()
         .take_while(|(from, _)| *from <= ms)
@@ -264,10 +276,17 @@ fn divide(layouts: &Layouts, shared: &[TimeWindow], facts: &NodeFacts, ms: i64) 
     if facts.sharers > 1 {
         return equal("ts", "time-slice", facts.sharers);
     }
-    let users = shared.iter().filter(|window| window.contains(ms)).count();
-    let users = i64::try_from(users).unwrap_or(1);
-    if users > 1 {
-        return equal("fr", "fraction", users);
+    let mut users: Vec<&Sharer> = shared
+        .iter()
+        .filter(|one| one.window.contains(ms))
+        .collect();
+    users.sort_by_key(|one| one.pod);
+    users.dedup_by_key(|one| one.pod);
+    if let Some(parts) = declared(&users) {
+        return parts;
+    }
+    if users.len() > 1 {
+        return equal("fr", "fraction", i64::try_from(users.len()).unwrap_or(1));
     }
     vec![Slice {
         name: "whole".to_owned(),
@@ -276,7 +295,52 @@ fn divide(layouts: &Layouts, shared: &[TimeWindow], facts: &NodeFacts, ms: i64) 
         mig_profile: None,
         num: 1,
         den: 1,
+        owner: None,
     }]
+}
+
+/// Slices of the parts that pods declare; what they leave is nobody's. `None` where any of them
+/// declares none, since nothing says then how the device is divided.
+fn declared(users: &[&Sharer]) -> Option<Vec<Slice>> {
+    if users.is_empty() || users.iter().all(|one| one.milli == Some(1000)) && users.len() == 1 {
+        return None;
+    }
+    let mut slices = Vec::with_capacity(users.len() + 1);
+    let mut sum = 0_i64;
+    for one in users {
+        let num = one.milli?.max(1);
+        sum = sum.saturating_add(num);
+        slices.push(Slice {
+            name: format!("part-{}", one.name),
+            kind: "fraction",
+            mig_instance: None,
+            mig_profile: None,
+            num,
+            den: 0,
+            owner: Some(one.pod),
+        });
+    }
+    // Nothing enforces fractions: more than one device is scaled down to it.
+    let den = sum.max(1000);
+    for slice in &mut slices {
+        slice.den = den;
+    }
+    if den > sum {
+        slices.push(rest(den - sum, den));
+    }
+    Some(slices)
+}
+
+fn rest(num: i64, den: i64) -> Slice {
+    Slice {
+        name: "rest".to_owned(),
+        kind: "rest",
+        mig_instance: None,
+        mig_profile: None,
+        num,
+        den,
+        owner: None,
+    }
 }
 
 fn equal(prefix: &str, kind: &'static str, parts: i64) -> Vec<Slice> {
@@ -288,6 +352,7 @@ fn equal(prefix: &str, kind: &'static str, parts: i64) -> Vec<Slice> {
             mig_profile: None,
             num: 1,
             den: parts,
+            owner: None,
         })
         .collect()
 }
@@ -304,6 +369,7 @@ fn mig(instances: &BTreeMap<String, String>, facts: &NodeFacts) -> Vec<Slice> {
             // A profile that cannot be read is the smallest one.
             num: devices::mig_share(profile, card).unwrap_or(8),
             den: 0,
+            owner: None,
         })
         .collect();
     let sum: i64 = slices.iter().map(|slice| slice.num).sum();
@@ -312,14 +378,7 @@ fn mig(instances: &BTreeMap<String, String>, facts: &NodeFacts) -> Vec<Slice> {
         slice.den = den;
     }
     if den > sum {
-        slices.push(Slice {
-            name: "rest".to_owned(),
-            kind: "rest",
-            mig_instance: None,
-            mig_profile: None,
-            num: den - sum,
-            den,
-        });
+        slices.push(rest(den - sum, den));
     }
     slices
 }

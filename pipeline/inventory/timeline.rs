@@ -33,6 +33,20 @@ pub(super) fn constant<T: PartialEq>(
     out
 }
 
+/// Joins equal neighbours that touch.
+pub(super) fn joined<T: PartialEq>(parts: Vec<(TimeWindow, T)>) -> Vec<(TimeWindow, T)> {
+    let mut out: Vec<(TimeWindow, T)> = Vec::with_capacity(parts.len());
+    for (window, value) in parts {
+        match out.last_mut() {
+            Some((last, before)) if last.end_ms == window.start_ms && *before == value => {
+                last.end_ms = window.end_ms;
+            }
+            _ => out.push((window, value)),
+        }
+    }
+    out
+}
+
 /// When a boolean condition changed: `(from_ms, value)` in order, no two neighbours equal.
 ///
 /// Samples only bracket a change, so an exact instant between two samples replaces the sampled

@@ -1,7 +1,7 @@
 //! Owns workloads: the family of objects and pods under one topmost controller, and the facts
 //! about it while they stay the same. What each system means by its fields is `systems`' business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
@@ -9,18 +9,24 @@ use crate::model::TimeWindow;
 
 use super::classes;
 use super::command::CommandLine;
+use super::detail_rows::{DataQualityRow, ScalingEventRow, WorkloadDetailRow};
+use super::details::{self, Found};
 use super::families::{Family, ROOTS};
+use super::family_gpus;
+use super::history::Told;
 use super::identity::{self, Identity, MODEL_LABELS};
-use super::input::{Catalogue, Inputs};
+use super::input::{Catalogue, Inputs, ValueRun};
 use super::json;
 use super::marks::Marks;
 use super::metrics::{self, Metrics};
+use super::network::Network;
 use super::objects::{Key, ObjectStore};
 use super::owners;
+use super::parallel;
 use super::pods::PodLife;
 use super::policy;
-use super::resources;
-use super::rows::WorkloadRow;
+use super::quality;
+use super::rows::{Row, WorkloadRow};
 use super::scalers::Scaler;
 use super::systems::{self, Candidate, Facts, View};
 use super::timeline;
@@ -37,8 +43,20 @@ pub(super) struct Context<'s, 'a> {
     /// Physical GPU, in thousandths, that each pod asks for.
     pub gpu_milli: &'s [i64],
     pub replicas: &'s [String],
-    /// The products of each pod's node.
+    /// The products of each pod's node, and its price keys.
     pub products: &'s [Option<String>],
+    pub price_keys: &'s [Option<String>],
+    pub network: &'s Network,
+}
+
+/// What of a family is the same at all times.
+struct Known<'k, 'a> {
+    top: &'k Key,
+    family: &'k Family,
+    scalers: Vec<&'k Scaler>,
+    telemetry: Vec<&'a str>,
+    sizes: Vec<ValueRun>,
+    seen_gpu_milli: i64,
 }
 
 /// What holds for a family as a whole, over all its time.
@@ -51,22 +69,41 @@ pub(super) struct Portrait {
 }
 
 /// A stretch of a family's life, as the table has it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Described {
     pub rows: Vec<WorkloadRow>,
+    pub details: Vec<WorkloadDetailRow>,
+    pub quality: Vec<DataQualityRow>,
+    pub events: Vec<ScalingEventRow>,
     pub portrait: Portrait,
 }
 
 impl<'a> Context<'_, 'a> {
     /// The rows of one family; none for what neither holds a GPU nor serves.
     pub(super) fn describe(&self, top: &Key, family: &Family) -> Option<Described> {
-        let life = self.life(top, family)?;
-        let scaler = self.scaler(family, top);
-        let cuts = self.cuts(family, top, scaler);
-        let telemetry = self.telemetry(family);
-        let parts = timeline::constant(life, &cuts, |ms| {
-            self.facts(top, family, scaler, &telemetry, ms)
-        });
+        let sizes = self.spec_replicas(family);
+        let life = self.life(top, family, &sizes)?;
+        let known = Known {
+            top,
+            family,
+            scalers: self.scalers_of(family, top),
+            telemetry: self.telemetry(family),
+            sizes,
+            seen_gpu_milli: self.seen_gpu_milli(family),
+        };
+        let mut cuts = self.cuts(&known);
+        let face = self
+            .face(family, life.end_ms)
+            .map(|index| &self.pods[index]);
+        let labels = |name: &str| self.last_label(&known, face, name);
+        self.network
+            .cuts(self.store, &top.namespace, &labels, &mut cuts);
+        let both = timeline::constant(life, &cuts, |ms| self.facts(&known, ms));
+        let (parts, details): (Vec<_>, Vec<_>) = both
+            .into_iter()
+            .map(|(window, (row, detail))| ((window, row), (window, detail)))
+            .unzip();
+        let (parts, details) = (timeline::joined(parts), timeline::joined(details));
         let (_, last) = parts.last()?;
         let portrait = Portrait {
             class: class_word(&last.workload_class),
@@ -81,25 +118,57 @@ impl<'a> Context<'_, 'a> {
                 .pods
                 .iter()
                 .any(|index| self.pods[*index].known_from == "dcgm");
-        let rows = if relevant {
-            parts
-                .into_iter()
-                .filter_map(|(window, row)| {
-                    let inside = window.intersect(&self.inputs.window)?;
-                    Some(WorkloadRow {
-                        valid_from_ms: inside.start_ms,
-                        valid_to_ms: inside.end_ms,
-                        ..row
-                    })
-                })
-                .collect()
-        } else {
-            Vec::new()
-        };
-        Some(Described { rows, portrait })
+        if !relevant {
+            return Some(Described {
+                portrait,
+                ..Described::default()
+            });
+        }
+        let events = Told {
+            context: self,
+            top,
+            family,
+            scalers: &known.scalers,
+            parts: &parts,
+        }
+        .events();
+        let mut quality = quality::of_workload(&parts, &details);
+        quality.extend(quality::of_revisions(
+            self.store,
+            self.pods,
+            self.gpu_milli,
+            (top, family),
+        ));
+        let window = self.inputs.window;
+        Some(Described {
+            rows: during(parts, window),
+            details: during(details, window),
+            quality,
+            events,
+            portrait,
+        })
     }
 
-    fn life(&self, top: &Key, family: &Family) -> Option<TimeWindow> {
+    /// A label of the newest pod, else of the last template that the family's objects have.
+    fn last_label(
+        &self,
+        known: &Known<'_, 'a>,
+        face: Option<&PodLife<'a>>,
+        name: &str,
+    ) -> Option<String> {
+        let of_pod = face.and_then(|pod| pod.labels.get(name));
+        let of_template = || {
+            let mut objects = known.family.members.iter().chain([known.top]);
+            objects.find_map(|key| {
+                let body = &self.store.versions(key).last()?.body;
+                json::text(body, &["spec", "template", "metadata", "labels", name])
+                    .or_else(|| json::text(body, &["metadata", "labels", name]))
+            })
+        };
+        of_pod.or_else(of_template).map(str::to_owned)
+    }
+
+    fn life(&self, top: &Key, family: &Family, sizes: &[ValueRun]) -> Option<TimeWindow> {
         let pods = family.pods.iter().map(|index| &self.pods[*index]);
         let mut parts: Vec<TimeWindow> = pods
             .map(|pod| TimeWindow::new(pod.created_ms, pod.end_ms))
@@ -112,7 +181,7 @@ impl<'a> Context<'_, 'a> {
             let versions = self.store.versions(key).iter();
             parts.extend(versions.map(|version| TimeWindow::new(version.from_ms, version.to_ms)));
         }
-        for run in self.spec_replicas(family) {
+        for run in sizes {
             let end = run.last_ms.saturating_add(self.metrics.interval_ms);
             parts.push(TimeWindow::new(run.first_ms, end));
         }
@@ -123,7 +192,7 @@ impl<'a> Context<'_, 'a> {
         life.intersect(&self.inputs.window)
     }
 
-    fn spec_replicas(&self, family: &Family) -> Vec<super::input::ValueRun> {
+    fn spec_replicas(&self, family: &Family) -> Vec<ValueRun> {
         let series: Vec<_> = family
             .members
             .iter()
@@ -148,14 +217,8 @@ impl<'a> Context<'_, 'a> {
         }
     }
 
-    fn scaler(&self, family: &Family, top: &Key) -> Option<&Scaler> {
-        self.scalers
-            .iter()
-            .filter(|scaler| scaler.moves() && scaler.reaches(top, &family.members))
-            .min_by_key(|scaler| (scaler.rank(), &scaler.key))
-    }
-
-    fn cuts(&self, family: &Family, top: &Key, scaler: Option<&Scaler>) -> BTreeSet<i64> {
+    fn cuts(&self, known: &Known<'_, 'a>) -> BTreeSet<i64> {
+        let (family, top) = (known.family, known.top);
         let mut cuts = BTreeSet::new();
         for key in family.members.iter().chain([top]) {
             if key.kind != "replicaset.apps" {
@@ -167,7 +230,7 @@ impl<'a> Context<'_, 'a> {
                 );
             }
         }
-        if let Some(scaler) = scaler {
+        for scaler in &known.scalers {
             cuts.extend(
                 scaler
                     .bounds
@@ -175,7 +238,7 @@ impl<'a> Context<'_, 'a> {
                     .flat_map(|(window, _)| [window.start_ms, window.end_ms]),
             );
         }
-        cuts.extend(self.spec_replicas(family).iter().map(|run| run.first_ms));
+        cuts.extend(known.sizes.iter().map(|run| run.first_ms));
         for index in &family.pods {
             let pod = &self.pods[*index];
             if pod.body.is_some() || self.products[*index].is_some() {
@@ -183,19 +246,6 @@ impl<'a> Context<'_, 'a> {
             }
         }
         cuts
-    }
-
-    fn telemetry(&self, family: &Family) -> Vec<&'a str> {
-        let names: BTreeSet<&str> = family
-            .pods
-            .iter()
-            .filter_map(|index| {
-                let pod = &self.pods[*index];
-                let key = (pod.namespace.clone(), pod.name.clone());
-                self.inputs.pod_models.get(&key).map(String::as_str)
-            })
-            .collect();
-        names.into_iter().collect()
     }
 
     /// The pod that stands for the family at an instant: the newest one with content and GPUs.
@@ -217,14 +267,9 @@ impl<'a> Context<'_, 'a> {
         })
     }
 
-    fn facts(
-        &self,
-        top: &Key,
-        family: &Family,
-        scaler: Option<&Scaler>,
-        telemetry: &[&str],
-        ms: i64,
-    ) -> WorkloadRow {
+    fn facts(&self, known: &Known<'_, 'a>, ms: i64) -> (WorkloadRow, WorkloadDetailRow) {
+        let (top, family, telemetry) = (known.top, known.family, &known.telemetry);
+        let scaler = known.scalers.first().copied();
         let face = self.face(family, ms).map(|index| &self.pods[index]);
         let pod = face.and_then(|pod| pod.body);
         let view = views::view(self.store, top, family, self.scalers, pod, ms);
@@ -245,8 +290,8 @@ impl<'a> Context<'_, 'a> {
             !telemetry.is_empty(),
         );
         let bounds = scaler.and_then(|scaler| scaler.at(ms));
-        let replicas = self
-            .spec_replicas(family)
+        let replicas = known
+            .sizes
             .iter()
             .take_while(|run| run.first_ms <= ms)
             .last()
@@ -260,7 +305,26 @@ impl<'a> Context<'_, 'a> {
             });
         let remedy = remedy(top, family, scaler, &facts);
         let marks = Marks::new(&view, face.map(|pod| pod.labels.clone()));
-        let slo = policy::slo(self.store, &marks, top, ms);
+        let slos = policy::slos(
+            self.store,
+            &marks,
+            &view,
+            &details::all_lines(view.top_body),
+            ms,
+        );
+        let gpu_milli = match known.seen_gpu_milli {
+            0 => family_gpus::declared_gpu_milli(&facts),
+            seen => seen,
+        };
+        let parallel = parallel::read(&view, &facts, &lines, gpu_milli);
+        let (team, team_source) = policy::team(
+            &self.inputs.team_order,
+            self.store,
+            self.metrics,
+            &marks,
+            &top.namespace,
+            ms,
+        );
         let floor = policy::floor(self.inputs, self.store, &view, &facts, top, ms);
         let count = |names: &[&str]| lines.iter().find_map(|line| line.count(names));
         let roles: BTreeSet<String> = facts
@@ -269,7 +333,8 @@ impl<'a> Context<'_, 'a> {
             .filter_map(|template| template.role.clone())
             .chain(view.label("llm-d.ai/role").map(str::to_owned))
             .collect();
-        WorkloadRow {
+        let face_labels = face.map(|pod| &pod.labels);
+        let row = WorkloadRow {
             namespace: top.namespace.clone(),
             workload_kind: top.kind.clone(),
             workload_name: top.name.clone(),
@@ -280,42 +345,49 @@ impl<'a> Context<'_, 'a> {
             serving_system: (class == "serving").then(|| system.name.to_owned()),
             model: identity.model.as_ref().map(|model| model.id.clone()),
             model_params_b: identity.model.as_ref().map(|model| model.params_b),
-            model_raw: identity.raw,
+            model_raw: identity.raw.clone(),
             model_source: identity.source.map(str::to_owned),
-            model_candidates_json: identity.candidates_json,
-            quantisation: identity.quantisation,
+            model_candidates_json: identity.candidates_json.clone(),
+            quantisation: identity.quantisation.clone(),
             max_model_len: count(&["--max-model-len", "--context-length", "--max-seq-len"]),
-            tensor_parallel: facts
-                .tensor_parallel
-                .or_else(|| count(&["--tensor-parallel-size", "-tp", "--tp", "--tp-size"])),
-            pipeline_parallel: facts
-                .pipeline_parallel
-                .or_else(|| count(&["--pipeline-parallel-size", "-pp", "--pp", "--pp-size"])),
+            tensor_parallel: parallel.tensor,
+            pipeline_parallel: parallel.pipeline,
             role: (!roles.is_empty()).then(|| roles.into_iter().collect::<Vec<_>>().join("+")),
             gpu_product: self.product(family, &view, &facts, ms),
-            gpu_milli_per_replica: self.gpu_milli_per_replica(family, &facts),
+            gpu_milli_per_replica: gpu_milli,
             replicas,
             min_replicas: bounds.map_or(facts.min_replicas, |bounds| bounds.min),
             max_replicas: bounds.map_or(facts.max_replicas, |bounds| bounds.max),
             floor_replicas: floor.0,
             floor_why: floor.1,
             autoscaler: bounds.and(scaler).map(Scaler::title),
-            team: Some(policy::team(
-                self.store,
-                self.metrics,
-                &marks,
-                &top.namespace,
-                ms,
-            )),
+            team,
             standby_declared: marks.standby(),
-            slo_ttft_p95_ms: slo.0,
-            slo_itl_p95_ms: slo.1,
-            slo_source: slo.2,
+            slo_ttft_p95_ms: slos.first().and_then(|slo| slo.ttft_ms),
+            slo_itl_p95_ms: slos.first().and_then(|slo| slo.itl_ms),
+            slo_source: slos.first().map(|slo| slo.source.clone()),
             remedy_object: remedy.0.path(),
             remedy_replicas_field: remedy.1,
             remedy_tier_field: facts.tier_field,
             owner_chain_json: owners::chain_json(&family.chain),
-        }
+        };
+        let details = self.details(
+            Found {
+                family,
+                view: &view,
+                lines: &lines,
+                identity: &identity,
+                parallel: &parallel,
+                marks: &marks,
+                face_labels,
+                telemetry,
+                scalers: &known.scalers,
+                slos: &slos,
+                team_source,
+            },
+            ms,
+        );
+        (row, details)
     }
 
     fn identity(
@@ -335,96 +407,14 @@ impl<'a> Context<'_, 'a> {
         }
         identity::decide(self.catalogue, candidates, telemetry, lines)
     }
+}
 
-    /// The product under most of the family's pods at an instant, else under its latest one.
-    fn product(
-        &self,
-        family: &Family,
-        view: &View<'_>,
-        facts: &Facts<'_>,
-        ms: i64,
-    ) -> Option<String> {
-        let mut votes: BTreeMap<&String, i64> = BTreeMap::new();
-        let mut latest: Option<(bool, i64, &String)> = None;
-        for index in &family.pods {
-            let pod = &self.pods[*index];
-            let Some(product) = &self.products[*index] else {
-                continue;
-            };
-            if self.gpu_milli[*index] == 0 && pod.known_from != "dcgm" {
-                continue;
-            }
-            if pod.created_ms <= ms && ms < pod.end_ms {
-                *votes.entry(product).or_default() += 1;
-            }
-            // Before any pod, the first one to come tells more than nothing.
-            let past = pod.created_ms <= ms;
-            let rank = (
-                past,
-                if past { pod.end_ms } else { -pod.created_ms },
-                product,
-            );
-            latest = Some(latest.map_or(rank, |best| best.max(rank)));
-        }
-        if let Some((product, _)) = votes
-            .iter()
-            .max_by_key(|(product, votes)| (**votes, std::cmp::Reverse(**product)))
-        {
-            return Some((*product).clone());
-        }
-        if let Some((_, _, product)) = latest {
-            return Some(product.clone());
-        }
-        let specs = facts.templates.iter().map(|template| template.pod_spec);
-        specs
-            .chain([json::get(view.pod, &["spec"])])
-            .find_map(|spec| {
-                let label = json::text(spec, &["nodeSelector", "nvidia.com/gpu.product"])?;
-                self.catalogue.product(label)
-            })
-    }
-
-    fn gpu_milli_per_replica(&self, family: &Family, facts: &Facts<'_>) -> i64 {
-        let mut by_replica: BTreeMap<&str, i64> = BTreeMap::new();
-        for index in &family.pods {
-            // A name that is used again is another pod, not a bigger replica.
-            let pod = &self.pods[*index];
-            let again = family
-                .pods
-                .iter()
-                .take_while(|other| *other != index)
-                .any(|other| {
-                    *other + 1 == *index
-                        && self.pods[*other].name == pod.name
-                        && self.pods[*other].namespace == pod.namespace
-                });
-            if !again {
-                let sum = by_replica
-                    .entry(self.replicas[*index].as_str())
-                    .or_default();
-                *sum = sum.saturating_add(self.gpu_milli[*index]);
-            }
-        }
-        let seen = by_replica.values().copied().max().unwrap_or(0);
-        if seen > 0 {
-            return seen;
-        }
-        if let Some(milli) = facts.gpu_milli {
-            return milli;
-        }
-        let declared = facts.templates.iter().map(|template| {
-            template
-                .gpus
-                .unwrap_or_else(|| resources::requests(template.pod_spec).gpus())
-                .saturating_mul(1000)
-                .saturating_mul(template.pods_per_replica)
-        });
-        if facts.joint {
-            declared.fold(0, i64::saturating_add)
-        } else {
-            declared.max().unwrap_or(0)
-        }
-    }
+/// The rows of stretches that touch the window, cut to it.
+fn during<R: Row>(parts: Vec<(TimeWindow, R)>, window: TimeWindow) -> Vec<R> {
+    parts
+        .into_iter()
+        .filter_map(|(part, row)| Some(row.during(part.intersect(&window)?)))
+        .collect()
 }
 
 fn class_word(class: &str) -> &'static str {

@@ -5,7 +5,7 @@
 //! again. The crate's own conflict resolution is not used, as it refuses every replace that runs
 //! beside another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use deltalake_core::logstore::{
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -49,6 +50,8 @@ pub(crate) type LiveFiles = BTreeMap<String, DataFile>;
 pub(crate) struct Change {
     pub(crate) add: Vec<DataFile>,
     pub(crate) remove: Vec<DataFile>,
+    /// The same rows in other files.
+    pub(crate) rearranged: bool,
 }
 
 impl Change {
@@ -68,6 +71,7 @@ impl Change {
         Self {
             add: only_in(&wanted, &live),
             remove: only_in(&live, &wanted),
+            rearranged: false,
         }
     }
 
@@ -139,6 +143,39 @@ pub(crate) async fn open(
 
 pub(crate) fn version_of(delta: &DeltaTable) -> i64 {
     delta.version().unwrap_or_default() as i64
+}
+
+/// Reads on to a later version.
+pub(crate) async fn advance(
+    spec: &TableSpec,
+    delta: &mut DeltaTable,
+    version: i64,
+) -> Result<(), LakeError> {
+    delta
+        .update_incremental(Some(version as u64))
+        .await
+        .map_err(|e| LakeError::delta("read", spec.name, e))
+}
+
+/// The files that commits took out of the table since then, as its log remembers them.
+pub(crate) async fn removed_since(
+    spec: &TableSpec,
+    delta: &DeltaTable,
+    since_ms: i64,
+) -> Result<BTreeSet<String>, LakeError> {
+    let read = |e| LakeError::delta("read", spec.name, e);
+    let log = delta.log_store();
+    let mut tombstones = delta.snapshot().map_err(read)?.all_tombstones(log.as_ref());
+    let mut removed = BTreeSet::new();
+    while let Some(tombstone) = tombstones.try_next().await.map_err(read)? {
+        if tombstone
+            .deletion_timestamp()
+            .is_none_or(|ms| ms > since_ms)
+        {
+            removed.insert(tombstone.path().into_owned());
+        }
+    }
+    Ok(removed)
 }
 
 /// The files of an opened table.
@@ -299,11 +336,11 @@ async fn try_commit(
     let removes = change
         .remove
         .iter()
-        .map(|file| Action::Remove(file.remove(spec, info.now_ms)));
+        .map(|file| Action::Remove(file.remove(spec, info.now_ms, !change.rearranged)));
     let adds = change
         .add
         .iter()
-        .map(|file| Action::Add(file.add(spec, info.now_ms)));
+        .map(|file| Action::Add(file.add(spec, info.now_ms, !change.rearranged)));
     let mut metadata: Vec<(String, Value)> = info
         .details
         .iter()

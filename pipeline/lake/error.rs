@@ -82,6 +82,10 @@ pub enum LakeError {
     )]
     Contended { table: String, attempts: u32 },
     #[error(
+        "windows were replaced {attempts} times while the lake's tables were looked at: run again when fewer write"
+    )]
+    Unsteady { attempts: u32 },
+    #[error(
         "the window {window} of {source_name} in {table} overlaps {existing}, which it does not contain: replace that window whole"
     )]
     WindowOverlap {
@@ -144,6 +148,24 @@ impl LakeError {
         Self::Sql {
             action: action.into(),
             cause: Box::new(cause),
+        }
+    }
+
+    /// Whether an object that was asked for is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        let Self::Store { cause, .. } = self else {
+            return false;
+        };
+        matches!(**cause, object_store::Error::NotFound { .. })
+    }
+
+    /// What the store said, without the words about the lake; the whole message otherwise.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Store { cause, .. } => cause.to_string(),
+            other => other.to_string(),
         }
     }
 

@@ -60,10 +60,17 @@ impl DataFile {
         })
     }
 
-    /// The ingest window that the file holds, for raw tables.
+    /// The ingest window that the file holds, for raw tables; of a compacted file, from the
+    /// first to the last of its windows.
     #[must_use]
     pub fn window(&self) -> Option<TimeWindow> {
         paths::window_of(&self.path)
+    }
+
+    /// Whether the file holds several windows.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        paths::is_compacted(&self.path)
     }
 
     fn partition_values(&self, spec: &TableSpec) -> HashMap<String, Option<String>> {
@@ -74,22 +81,23 @@ impl DataFile {
         ])
     }
 
-    pub(crate) fn add(&self, spec: &TableSpec, now_ms: i64) -> Add {
+    /// `data_change`: whether the table's rows are others after the commit.
+    pub(crate) fn add(&self, spec: &TableSpec, now_ms: i64, data_change: bool) -> Add {
         Add {
             path: self.path.clone(),
             partition_values: self.partition_values(spec),
             size: self.size_bytes as i64,
             modification_time: self.modified_ms.unwrap_or(now_ms),
-            data_change: true,
+            data_change,
             stats: Some(self.stats.clone()),
             ..Add::default()
         }
     }
 
-    pub(crate) fn remove(&self, spec: &TableSpec, now_ms: i64) -> Remove {
+    pub(crate) fn remove(&self, spec: &TableSpec, now_ms: i64, data_change: bool) -> Remove {
         Remove {
             path: self.path.clone(),
-            data_change: true,
+            data_change,
             deletion_timestamp: Some(now_ms),
             extended_file_metadata: Some(true),
             partition_values: Some(self.partition_values(spec)),

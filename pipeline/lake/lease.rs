@@ -40,6 +40,15 @@ struct Record {
     acquired_ms: i64,
     expires_ms: i64,
     released: bool,
+    /// Counts what this process has written, so that it knows its own record again.
+    #[serde(default)]
+    nonce: u64,
+}
+
+static WRITTEN: AtomicU64 = AtomicU64::new(1);
+
+fn nonce() -> u64 {
+    WRITTEN.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A lease taken. Clones are the same lease, so a background task can renew it.
@@ -82,6 +91,7 @@ impl Lease {
             acquired_ms: self.acquired_ms,
             expires_ms: now_ms + LEASE_EXPIRY.as_millis() as i64,
             released,
+            nonce: nonce(),
         };
         if !put(&self.store, &self.name, number, &record).await? {
             return Err(self.lost());
@@ -142,6 +152,7 @@ pub(crate) async fn acquire(
             acquired_ms: now_ms,
             expires_ms: now_ms + LEASE_EXPIRY.as_millis() as i64,
             released: false,
+            nonce: nonce(),
         };
         // Losing the race for a number means that someone else holds now: look again.
         if put(store, name, number, &record).await? {
@@ -169,7 +180,9 @@ async fn put(
         key: store.describe(&key),
         reason: e.to_string(),
     })?;
-    store.put_new(&key, Bytes::from(text)).await
+    let text = Bytes::from(text);
+    // A put whose answer was lost may be sent again, and then finds what it made itself.
+    Ok(store.put_new(&key, text.clone()).await? || store.get(&key).await? == Some(text))
 }
 
 async fn highest(store: &LakeStore, name: &str) -> Result<Option<(u64, Record)>, LakeError> {
@@ -189,6 +202,43 @@ async fn highest(store: &LakeStore, name: &str) -> Result<Option<(u64, Record)>,
         })?;
         return Ok(Some((number, record)));
     }
+}
+
+/// A lease as its highest number shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// As its folder is called.
+    pub name: String,
+    pub number: u64,
+    pub holder: String,
+    pub acquired_ms: i64,
+    pub expires_ms: i64,
+    pub released: bool,
+}
+
+/// Every lease that was ever taken, by name.
+pub(crate) async fn all(store: &LakeStore) -> Result<Vec<LeaseInfo>, LakeError> {
+    let mut names: Vec<String> = store
+        .list("leases")
+        .await?
+        .iter()
+        .filter_map(|(key, _)| Some(key.strip_prefix("leases/")?.split('/').next()?.to_owned()))
+        .collect();
+    names.dedup();
+    let mut leases = Vec::new();
+    for name in names {
+        if let Some((number, record)) = highest(store, &name).await? {
+            leases.push(LeaseInfo {
+                name,
+                number,
+                holder: record.holder,
+                acquired_ms: record.acquired_ms,
+                expires_ms: record.expires_ms,
+                released: record.released,
+            });
+        }
+    }
+    Ok(leases)
 }
 
 async fn forget_old(store: &LakeStore, name: &str) -> Result<(), LakeError> {

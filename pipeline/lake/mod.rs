@@ -12,19 +12,26 @@ pub mod bucket;
 mod check;
 pub mod columns;
 mod commit;
+mod compact;
 mod connect;
+mod encoding;
 mod error;
 mod evidence;
 mod files;
+mod info;
 mod lease;
+mod order;
 mod paths;
 mod provider;
 mod pruning;
 mod publication;
+mod retain;
 pub mod schema;
 mod session;
 mod stats;
 mod store;
+mod upkeep;
+mod vacuum;
 mod writer;
 
 #[cfg(test)]
@@ -32,31 +39,45 @@ mod test_rows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
+use datafusion::object_store::ObjectStore;
 use datafusion::prelude::SessionContext;
+use futures::future::try_join_all;
 
 use crate::model::TimeWindow;
 use crate::model::time::{date_of, parse_ms};
 
 pub use check::{CheckReport, Fault};
+pub use compact::Compacted;
 pub use connect::StoreOptions;
 pub use error::LakeError;
 pub use files::{DataFile, PartitionKey, Staged};
-pub use lease::{FLEET_LEASE, LEASE_EXPIRY, LEASE_RENEWAL, Lease, source_lease};
+pub use info::{LakeInfo, TableInfo};
+pub use lease::{FLEET_LEASE, LEASE_EXPIRY, LEASE_RENEWAL, Lease, LeaseInfo, source_lease};
 pub use publication::{Publication, PublicationDetails};
+pub use retain::{Retained, Retention};
 pub use session::{
     CompleteWindows, LakeView, Pins, SessionLimits, read_only_sql, register_views, session_config,
 };
+pub use upkeep::{Clock, CompactReport, Keeper};
+pub use vacuum::{VacuumOptions, VacuumReport};
 pub use writer::conform;
 
 use commit::Change;
 use schema::{TableKind, TableSpec};
 use store::LakeStore;
+
+/// The table that lists complete windows.
+const WINDOWS: &str = "ingest_windows";
+/// Looks at all tables before one gives up to find the list of windows at rest.
+const MAX_LOOKS: u32 = 40;
 
 /// What a commit's log entry says of its making.
 #[derive(Debug, Clone, Default)]
@@ -95,6 +116,23 @@ impl Lake {
     /// [`Self::open_existing`] with options for the store.
     pub async fn open_existing_with(url: &str, options: &StoreOptions) -> Result<Self, LakeError> {
         let store = LakeStore::connect(url, options)?;
+        store.read_format().await?;
+        Ok(Self { store })
+    }
+
+    /// [`Self::open`] on a store that the caller brings: tests put their own between.
+    pub async fn open_on(root: Arc<dyn ObjectStore>, url: &str) -> Result<Self, LakeError> {
+        let store = LakeStore::on(root, url)?;
+        store.probe().await?;
+        Ok(Self { store })
+    }
+
+    /// [`Self::open_existing`] on a store that the caller brings.
+    pub async fn open_existing_on(
+        root: Arc<dyn ObjectStore>,
+        url: &str,
+    ) -> Result<Self, LakeError> {
+        let store = LakeStore::on(root, url)?;
         store.read_format().await?;
         Ok(Self { store })
     }
@@ -163,13 +201,19 @@ impl Lake {
         if files.is_empty() && commit::open(&self.store, table, None).await?.is_none() {
             return Ok(0);
         }
-        commit::commit(&self.store, spec, lease, &info, |live| {
+        let crosses = AtomicBool::new(false);
+        let plan = |live: &commit::LiveFiles| {
+            crosses.store(false, Ordering::Relaxed);
             let mut replaced = Vec::new();
             for file in live.values().filter(|file| file.partition == key) {
                 let other = file.window().unwrap_or(window);
                 match other.intersect(&window) {
                     None => {}
                     Some(both) if both == other => replaced.push(file),
+                    Some(_) if file.is_compacted() => {
+                        crosses.store(true, Ordering::Relaxed);
+                        return Ok(Change::default());
+                    }
                     Some(_) => {
                         return Err(LakeError::WindowOverlap {
                             table: table.to_owned(),
@@ -181,8 +225,14 @@ impl Lake {
                 }
             }
             Ok(Change::between(replaced.into_iter(), files.iter()))
-        })
-        .await
+        };
+        let version = commit::commit(&self.store, spec, lease, &info, &plan).await?;
+        if !crosses.load(Ordering::Relaxed) {
+            return Ok(version);
+        }
+        // The window lies in a file with others: its day is taken apart first.
+        compact::split(&self.store, lease, &key, &info).await?;
+        commit::commit(&self.store, spec, lease, &info, &plan).await
     }
 
     /// The newest publication, or the given one; `None` when nothing was published yet.
@@ -190,16 +240,62 @@ impl Lake {
         publication::read(&self.store, as_of).await
     }
 
-    /// The newest version of every table that exists.
+    /// The newest version of every table that exists. The windows that these versions list are
+    /// whole in all of them: a window leaves the list before its rows are replaced and comes back
+    /// after, so nothing was amiss with those that the list held all the while.
     pub async fn head(&self) -> Result<Pins, LakeError> {
-        let mut pins = Pins::default();
-        for spec in schema::TABLES {
-            if let Some(delta) = commit::open(&self.store, spec.name, None).await? {
-                pins.tables
-                    .insert(spec.name.to_owned(), commit::version_of(&delta));
+        for _ in 0..MAX_LOOKS {
+            let list = self.list_of_windows().await?;
+            let versions = schema::TABLES
+                .iter()
+                .map(async |spec| Ok::<_, LakeError>((spec.name, self.version(spec.name).await?)));
+            let mut pins = Pins::default();
+            for (table, version) in try_join_all(versions).await? {
+                pins.tables.extend(version.map(|v| (table.to_owned(), v)));
+            }
+            // What came to the list meanwhile is not in it yet; what left it spoils the look.
+            let Some((version, files)) = list else {
+                pins.tables.remove(WINDOWS);
+                return Ok(pins);
+            };
+            let now = self.list_of_windows().await?.unwrap_or_default().1;
+            if files.is_subset(&now) {
+                pins.tables.insert(WINDOWS.to_owned(), version);
+                return Ok(pins);
             }
         }
-        Ok(pins)
+        Err(LakeError::Unsteady {
+            attempts: MAX_LOOKS,
+        })
+    }
+
+    /// The newest version of one table, for whoever reads no other.
+    pub async fn head_of(&self, table: &str) -> Result<Pins, LakeError> {
+        let version = self.version(table).await?;
+        Ok(Pins {
+            tables: version.map(|v| (table.to_owned(), v)).into_iter().collect(),
+        })
+    }
+
+    async fn version(&self, table: &str) -> Result<Option<i64>, LakeError> {
+        let delta = commit::open(&self.store, table, None).await?;
+        Ok(delta.as_ref().map(commit::version_of))
+    }
+
+    async fn list_of_windows(&self) -> Result<Option<(i64, BTreeSet<String>)>, LakeError> {
+        let Some(delta) = commit::open(&self.store, WINDOWS, None).await? else {
+            return Ok(None);
+        };
+        let files = commit::live_files(spec_of(WINDOWS)?, &delta)?;
+        Ok(Some((
+            commit::version_of(&delta),
+            files.into_keys().collect(),
+        )))
+    }
+
+    /// What the lake holds, table by table.
+    pub async fn info(&self) -> Result<LakeInfo, LakeError> {
+        info::info(&self.store).await
     }
 
     /// Writes rows of a derived or run table that no reader sees before they are published. No
@@ -306,7 +402,7 @@ impl Lake {
         evidence::get(&self.store, sha256).await
     }
 
-    /// Looks at every live file of every table.
+    /// Reads every file that readers could see and finds what is not as it was written.
     pub async fn check(&self) -> Result<CheckReport, LakeError> {
         check::check(&self.store).await
     }
@@ -329,27 +425,12 @@ impl Lake {
         window: Option<TimeWindow>,
         batches: &[RecordBatch],
     ) -> Result<Vec<DataFile>, LakeError> {
-        let mut files = Vec::new();
-        for encoded in writer::encode(spec, batches)? {
-            let path = paths::data_file(spec, partition, window, &encoded.content);
-            let size_bytes = encoded.bytes.len() as u64;
-            let key = format!("{}/{path}", paths::table_root(spec.name));
-            // Already there: the same content, since the name is its digest.
-            self.store.put_new(&key, encoded.bytes).await?;
-            files.push(DataFile {
-                path,
-                partition: partition.clone(),
-                size_bytes,
-                rows: encoded.rows,
-                modified_ms: None,
-                stats: encoded.stats,
-            });
-        }
-        Ok(files)
+        let path = |content: &str| paths::data_file(spec, partition, window, content);
+        compact::write(&self.store, spec, partition, batches, path).await
     }
 }
 
-fn spec_of(table: &str) -> Result<&'static TableSpec, LakeError> {
+pub(crate) fn spec_of(table: &str) -> Result<&'static TableSpec, LakeError> {
     schema::table(table).ok_or_else(|| LakeError::UnknownTable {
         table: table.to_owned(),
     })

@@ -3,7 +3,8 @@
 //! ```text
 //! lake.json                                     format marker, and the probe for put-if-absent
 //! tables/<table>/_delta_log/…                   a Delta table
-//! tables/<table>/date=…/source=…/w<from>-<to>-<content>.parquet      raw
+//! tables/<table>/date=…/source=…/w<from>-<to>-<content>.parquet      raw, one window
+//! tables/<table>/date=…/source=…/c<from>-<to>-<content>.parquet      raw, several, compacted
 //! tables/<table>/date=…/cluster=…/<content>.parquet                  derived
 //! tables/<table>/run_id=…/cluster=…/<content>.parquet                by run
 //! leases/<name>/<number>.json
@@ -48,6 +49,8 @@ pub(crate) fn number_of(key: &str) -> Option<u64> {
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
+pub(crate) const EVIDENCE: &str = "evidence";
+
 /// `None` unless `sha256` is 64 lower-case hexadecimal digits: it comes from outside.
 pub(crate) fn evidence(sha256: &str) -> Option<String> {
     let is_digest = sha256.len() == 64
@@ -75,9 +78,43 @@ pub(crate) fn data_file(
     )
 }
 
-/// The ingest window in a raw file's name.
+/// Where a data file of several windows lies; `span` reaches from the first to the last of them.
+pub(crate) fn compacted_file(
+    spec: &TableSpec,
+    partition: &PartitionKey,
+    span: TimeWindow,
+    content: &str,
+) -> String {
+    let [first, second] = spec.partition_columns();
+    format!(
+        "{}={}/{}={}/c{}-{}-{content}.parquet",
+        first.name,
+        segment(&partition.first),
+        second.name,
+        segment(&partition.second),
+        span.start_ms,
+        span.end_ms,
+    )
+}
+
+/// Whether a raw file's name says that it holds several windows.
+pub(crate) fn is_compacted(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.starts_with('c') && window_of(path).is_some()
+}
+
+/// The digest of the content in a data file's name; `None` for names that the lake does not give.
+pub(crate) fn content_of(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next()?.strip_suffix(".parquet")?;
+    let content = name.rsplit('-').next()?;
+    let is_digest = content.len() >= 32 && content.bytes().all(|b| b.is_ascii_hexdigit());
+    is_digest.then_some(content)
+}
+
+/// The ingest window in a raw file's name; of a compacted one, the span of its windows.
 pub(crate) fn window_of(path: &str) -> Option<TimeWindow> {
-    let name = path.rsplit('/').next()?.strip_prefix('w')?;
+    let name = path.rsplit('/').next()?;
+    let name = name.strip_prefix('w').or_else(|| name.strip_prefix('c'))?;
     let mut parts = name.splitn(3, '-');
     let start_ms = parts.next()?.parse().ok()?;
     let end_ms = parts.next()?.parse().ok()?;
@@ -87,7 +124,7 @@ pub(crate) fn window_of(path: &str) -> Option<TimeWindow> {
 
 /// A value as one path segment. Delta and stores escape differently, so what would need escaping
 /// is named by its digest: the true value stands in the log, never in the path.
-fn segment(value: &str) -> String {
+pub(crate) fn segment(value: &str) -> String {
     let plain = !value.is_empty()
         && value.len() <= 128
         && !value.starts_with('.')
@@ -118,6 +155,14 @@ mod tests {
         );
         assert_eq!(window_of(&path), Some(window));
         assert_eq!(window_of("date=2026-11-01/cluster=a/abc.parquet"), None);
+        let several = compacted_file(spec, &key, window, "abc");
+        assert_eq!(window_of(&several), Some(window));
+        assert!(is_compacted(&several) && !is_compacted(&path));
+        assert!(!is_compacted("date=2026-11-01/cluster=a/c1bc.parquet"));
+        let digest = "c".repeat(40);
+        let named = data_file(spec, &key, Some(window), &digest);
+        assert_eq!(content_of(&named), Some(digest.as_str()));
+        assert_eq!(content_of("date=2026-11-01/source=a/part-0.parquet"), None);
     }
 
     #[test]

@@ -35,6 +35,7 @@ use super::pruning::{FileStatistics, day_number};
 use super::schema::{TableKind, TableSpec};
 use super::store::LakeStore;
 use super::{CompleteWindows, commit, paths};
+use crate::model::TimeWindow;
 
 /// One table as a reader sees it.
 pub(crate) struct LakeTable {
@@ -109,8 +110,21 @@ impl LakeTable {
                 let Some(windows) = &self.windows else {
                     return true;
                 };
-                file.window()
-                    .is_some_and(|w| windows.contains(&(file.partition.second.clone(), w)))
+                let source = &file.partition.second;
+                file.window().is_some_and(|window| {
+                    if file.is_compacted() {
+                        // Only complete windows are compacted, and they are taken apart again
+                        // before one of them ceases to be: all are listed, or the day has gone.
+                        windows
+                            .range((source.clone(), TimeWindow::new(window.start_ms, i64::MIN))..)
+                            .next()
+                            .is_some_and(|(of, first)| {
+                                of == source && first.start_ms < window.end_ms
+                            })
+                    } else {
+                        windows.contains(&(source.clone(), window))
+                    }
+                })
             }
             TableKind::Derived => {
                 let replaced: BTreeSet<&PartitionKey> =

@@ -68,6 +68,20 @@ pub(crate) async fn newest_number(store: &LakeStore) -> Result<u64, LakeError> {
     Ok(numbers.last().copied().unwrap_or(0))
 }
 
+/// All publications that are kept, oldest first.
+pub(crate) async fn all(store: &LakeStore) -> Result<Vec<Publication>, LakeError> {
+    let mut kept = Vec::new();
+    for number in store.numbers(paths::PUBLICATIONS).await? {
+        // One that goes between listing and reading has been let go.
+        match read(store, Some(number)).await {
+            Ok(publication) => kept.extend(publication),
+            Err(LakeError::NoSuchPublication { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(kept)
+}
+
 pub(crate) async fn read(
     store: &LakeStore,
     as_of: Option<u64>,
@@ -192,7 +206,9 @@ pub(crate) async fn put(
     };
     let value = serde_json::to_value(&publication).map_err(|e| corrupt(e.to_string()))?;
     let text = to_canonical(&value).map_err(|e| corrupt(e.to_string()))?;
-    if store.put_new(&key, Bytes::from(text)).await? {
+    let text = Bytes::from(text);
+    // A put whose answer was lost may be sent again, and then finds what it made itself.
+    if store.put_new(&key, text.clone()).await? || store.get(&key).await? == Some(text) {
         Ok(publication)
     } else {
         Err(LakeError::PublicationTaken {

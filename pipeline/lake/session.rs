@@ -130,11 +130,8 @@ pub fn session_config(limits: SessionLimits) -> SessionConfig {
     config
 }
 
-pub(crate) fn open(
-    store: &LakeStore,
-    view: &LakeView,
-    limits: SessionLimits,
-) -> Result<SessionContext, LakeError> {
+/// A session that reaches the lake's store and knows no table.
+pub(crate) fn bare(store: &LakeStore, limits: SessionLimits) -> Result<SessionContext, LakeError> {
     let config = session_config(limits);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
@@ -146,7 +143,15 @@ pub(crate) fn open(
         reason: e.to_string(),
     })?;
     runtime.register_object_store(&url, Arc::clone(&store.root));
-    let context = SessionContext::new_with_config_rt(config, runtime);
+    Ok(SessionContext::new_with_config_rt(config, runtime))
+}
+
+pub(crate) fn open(
+    store: &LakeStore,
+    view: &LakeView,
+    limits: SessionLimits,
+) -> Result<SessionContext, LakeError> {
+    let context = bare(store, limits)?;
     for spec in TABLES {
         let table = LakeTable::new(
             spec,

@@ -3,9 +3,9 @@
 //!
 //! Other engines skip files by them, so a bound may be too wide and never too narrow.
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, AsArray, DictionaryArray};
 use datafusion::arrow::compute::{max, max_string, min, min_string};
-use datafusion::arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use serde_json::{Map, Value, json};
 
 use crate::model::time::format_ms;
@@ -70,12 +70,19 @@ impl Collector {
         Self { columns }
     }
 
-    pub(crate) fn add(&mut self, batch: &RecordBatch) {
-        for column in &mut self.columns {
-            if let Some(values) = batch.column_by_name(column.name) {
-                column.nulls += values.null_count();
-                column.bounds = widen(column.bounds.take(), bounds(values));
-            }
+    /// Adds some rows of a column; one that has no statistics is passed over.
+    pub(crate) fn add(&mut self, name: &str, values: &dyn Array) {
+        if let Some(column) = self.columns.iter_mut().find(|c| c.name == name) {
+            column.nulls += values.null_count();
+            column.bounds = widen(column.bounds.take(), bounds(values));
+        }
+    }
+
+    /// Adds what another collector of the same table gathered.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (column, more) in self.columns.iter_mut().zip(other.columns) {
+            column.nulls += more.nulls;
+            column.bounds = widen(column.bounds.take(), more.bounds);
         }
     }
 
@@ -100,10 +107,33 @@ fn bounds(values: &dyn Array) -> Option<Bounds> {
     if let Some(times) = values.as_primitive_opt::<TimestampMicrosecondType>() {
         return Some(Bounds::Time(min(times)?, max(times)?));
     }
+    if let Some(labels) = values.as_dictionary_opt::<Int32Type>() {
+        return label_bounds(labels);
+    }
     let texts = values.as_string_opt::<i32>()?;
     Some(Bounds::Text(
         min_string(texts)?.to_owned(),
         max_string(texts)?.to_owned(),
+    ))
+}
+
+/// Of the texts that rows have: a dictionary may hold others.
+fn label_bounds(labels: &DictionaryArray<Int32Type>) -> Option<Bounds> {
+    let texts = labels.values().as_string_opt::<i32>()?;
+    let mut used = vec![false; texts.len()];
+    for key in labels.keys().iter().flatten() {
+        if let Some(mark) = used.get_mut(key as usize) {
+            *mark = true;
+        }
+    }
+    let held = || {
+        (0..texts.len())
+            .filter(|at| used[*at])
+            .map(|at| texts.value(at))
+    };
+    Some(Bounds::Text(
+        held().min()?.to_owned(),
+        held().max()?.to_owned(),
     ))
 }
 
@@ -139,10 +169,7 @@ fn to_json(bounds: Bounds) -> Option<(Value, Value)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use datafusion::arrow::array::{StringArray, TimestampMicrosecondArray};
-    use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
     use crate::lake::schema;
@@ -153,26 +180,20 @@ mod tests {
         assert_eq!(columns(spec)[..2], ["ts", "cluster"]);
         let ts = TimestampMicrosecondArray::from(vec![1_000_001, 2_500_001]).with_timezone("UTC");
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
-        let batch = RecordBatch::try_new(
-            Arc::new(Schema::new(vec![
-                Field::new("ts", ts.data_type().clone(), false),
-                Field::new("cluster", DataType::Utf8, true),
-                Field::new("node", DataType::Utf8, true),
-            ])),
-            vec![
-                Arc::new(ts),
-                Arc::new(StringArray::from(vec![None, Some("b")])),
-                Arc::new(StringArray::from(vec!["a", &long])),
-            ],
-        )
-        .unwrap();
         let mut collector = Collector::new(spec);
-        collector.add(&batch);
+        collector.add("ts", &ts);
+        let labels: DictionaryArray<Int32Type> = ["d", "c", "b"].into_iter().collect();
+        collector.add("cluster", &labels.slice(1, 1));
+        let mut more = Collector::new(spec);
+        more.add("cluster", &StringArray::from(vec![None, Some("b")]));
+        more.add("node", &StringArray::from(vec!["a", &long]));
+        collector.merge(more);
         let stats: Value = serde_json::from_str(&collector.finish(2)).unwrap();
         assert_eq!(stats["numRecords"], 2);
         assert_eq!(stats["minValues"]["ts"], "1970-01-01T00:00:01Z");
         assert_eq!(stats["maxValues"]["ts"], "1970-01-01T00:00:02.501Z");
         assert_eq!(stats["minValues"]["cluster"], "b");
+        assert_eq!(stats["maxValues"]["cluster"], "c");
         assert_eq!(stats["nullCount"]["cluster"], 1);
         assert_eq!(stats["maxValues"]["node"], Value::Null);
     }

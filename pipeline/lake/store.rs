@@ -39,6 +39,15 @@ impl LakeStore {
         Self::new(root, url)
     }
 
+    /// Of a store that is there already, at the place that the URL names in it.
+    pub(crate) fn on(root: Arc<dyn ObjectStore>, url: &str) -> Result<Self, LakeError> {
+        let url = Url::parse(url).map_err(|e| LakeError::BadUrl {
+            url: url.to_owned(),
+            reason: e.to_string(),
+        })?;
+        Self::new(root, url)
+    }
+
     pub(crate) fn new(root: Arc<dyn ObjectStore>, mut url: Url) -> Result<Self, LakeError> {
         let folder = format!("{}/", url.path().trim_end_matches('/'));
         url.set_path(&folder);
@@ -147,17 +156,31 @@ impl LakeStore {
         }
     }
 
-    /// The numbers under a folder, rising.
-    pub(crate) async fn numbers(&self, folder: &str) -> Result<Vec<u64>, LakeError> {
+    /// Every object below a folder by its key, sorted.
+    pub(crate) async fn list(&self, folder: &str) -> Result<Vec<(String, ObjectMeta)>, LakeError> {
         let listed: Vec<ObjectMeta> = self
             .root
             .list(Some(&self.path(folder)))
             .try_collect()
             .await
             .map_err(|e| LakeError::store("list", self.describe(folder), e))?;
+        let mut objects: Vec<(String, ObjectMeta)> = listed
+            .into_iter()
+            .filter_map(|meta| {
+                let key: Path = meta.location.prefix_match(&self.prefix)?.collect();
+                Some((key.to_string(), meta))
+            })
+            .collect();
+        objects.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(objects)
+    }
+
+    /// The numbers under a folder, rising.
+    pub(crate) async fn numbers(&self, folder: &str) -> Result<Vec<u64>, LakeError> {
+        let listed = self.list(folder).await?;
         let mut numbers: Vec<u64> = listed
             .iter()
-            .filter_map(|meta| paths::number_of(meta.location.as_ref()))
+            .filter_map(|(key, _)| paths::number_of(key))
             .collect();
         numbers.sort_unstable();
         Ok(numbers)

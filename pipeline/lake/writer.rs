@@ -2,34 +2,38 @@
 //!
 //! It names no store and no log. The order of input batches does not matter: rows are sorted by
 //! the table's key and, where keys are equal, by all their columns, so a rerun writes the same
-//! bytes and the file's digest can be its name.
+//! bytes and the file's digest can be its name. Columns are independent of each other, so they
+//! are encoded one by one, on all cores. Called by `Lake`; how a column is encoded is `encoding`'s.
 
+use std::num::NonZero;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::Mutex;
 
 use bytes::Bytes;
-use datafusion::arrow::array::{Array, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::{cast, interleave_record_batch};
-use datafusion::arrow::datatypes::{DataType, Schema};
-use datafusion::arrow::row::{RowConverter, Rows, SortField};
-use datafusion::parquet::arrow::ArrowWriter;
-use datafusion::parquet::arrow::arrow_writer::ArrowWriterOptions;
-use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
-use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
-use datafusion::parquet::schema::types::ColumnPath;
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::parquet::arrow::ArrowSchemaConverter;
+use datafusion::parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest, Sha256};
 
+use super::encoding;
 use super::error::LakeError;
+use super::order::Ordered;
 use super::schema::{ColumnType, TableSpec};
 use super::stats;
 
 /// Two row groups a core at a fleet's day, while 128 Ki rows cost an eighth more bytes.
-const ROWS_PER_GROUP: usize = 512 * 1024;
+pub(super) const ROWS_PER_GROUP: usize = 512 * 1024;
 /// About 100 MB of telemetry.
 const ROWS_PER_FILE: usize = 8 * ROWS_PER_GROUP;
-/// Rows gathered at once: bounds the memory of the sort's last step.
+/// Rows of a column handled at once: bounds the memory of the sort's last step.
 const ROWS_PER_STEP: usize = 64 * 1024;
-/// Gauges of decimal origin repeat few values; the default of 1 MiB gives up on them.
-const DICTIONARY_BYTES: usize = 8 << 20;
 /// Hexadecimal digits of the content's digest in a file's name.
 const NAME_DIGITS: usize = 40;
 
@@ -45,6 +49,11 @@ pub(crate) struct Encoded {
 /// Makes a batch fit a table's file schema: columns by name, in order, cast where the value
 /// stays the same. Partition columns are dropped, any other unknown column is an error.
 pub fn conform(spec: &TableSpec, batch: &RecordBatch) -> Result<RecordBatch, LakeError> {
+    fit(spec, batch, false)
+}
+
+/// As [`conform`]; labels that are held as a dictionary may stay so.
+fn fit(spec: &TableSpec, batch: &RecordBatch, labels: bool) -> Result<RecordBatch, LakeError> {
     let misfit = |reason: String| LakeError::Rows {
         table: spec.name.to_owned(),
         reason,
@@ -59,6 +68,7 @@ pub fn conform(spec: &TableSpec, batch: &RecordBatch) -> Result<RecordBatch, Lak
         }
     }
     let mut columns = Vec::with_capacity(spec.columns.len());
+    let mut fields: Vec<Field> = Vec::with_capacity(spec.columns.len());
     for field in schema.fields() {
         let column = batch
             .column_by_name(field.name())
@@ -71,7 +81,9 @@ pub fn conform(spec: &TableSpec, batch: &RecordBatch) -> Result<RecordBatch, Lak
                 field.name()
             )));
         }
-        let column = if column.data_type() == field.data_type() {
+        let as_it_is = column.data_type() == field.data_type()
+            || labels && is_label(column.data_type(), field.data_type());
+        let column = if as_it_is {
             Arc::clone(column)
         } else if is_lossless(column.data_type(), field.data_type()) {
             cast(column, field.data_type()).map_err(|e| LakeError::arrow(spec.name, e))?
@@ -83,11 +95,25 @@ pub fn conform(spec: &TableSpec, batch: &RecordBatch) -> Result<RecordBatch, Lak
                 field.data_type()
             )));
         };
+        fields.push(
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(column.data_type().clone()),
+        );
         columns.push(column);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema, columns, &options)
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
         .map_err(|e| LakeError::arrow(spec.name, e))
+}
+
+fn is_label(from: &DataType, to: &DataType) -> bool {
+    matches!(
+        (from, to),
+        (DataType::Dictionary(key, value), DataType::Utf8)
+            if **key == DataType::Int32 && **value == DataType::Utf8
+    )
 }
 
 /// Casts that SQL results need and that cannot change a value (a decimal that does not fit is an
@@ -122,126 +148,142 @@ pub(crate) fn encode(spec: &TableSpec, batches: &[RecordBatch]) -> Result<Vec<En
     let batches = batches
         .iter()
         .filter(|batch| batch.num_rows() > 0)
-        .map(|batch| conform(spec, batch))
+        .map(|batch| fit(spec, batch, true))
         .collect::<Result<Vec<_>, _>>()?;
-    let order = sorted(spec, &batches).map_err(|e| LakeError::arrow(spec.name, e))?;
-    let sources: Vec<&RecordBatch> = batches.iter().collect();
-    let mut files = Vec::new();
-    for rows in order.chunks(ROWS_PER_FILE) {
-        files.push(encode_file(spec, &sources, rows)?);
-    }
-    Ok(files)
+    let rows = Ordered::new(spec, batches).map_err(|e| LakeError::arrow(spec.name, e))?;
+    pieces(0..rows.len(), ROWS_PER_FILE)
+        .map(|range| encode_file(spec, &rows, range))
+        .collect()
+}
+
+/// Neighbouring parts of a range, each of `size` but the last.
+fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range
+        .step_by(size)
+        .map(move |from| from..end.min(from + size))
 }
 
 fn encode_file(
     spec: &TableSpec,
-    sources: &[&RecordBatch],
-    order: &[(usize, usize)],
+    rows: &Ordered,
+    range: Range<usize>,
 ) -> Result<Encoded, LakeError> {
     let parquet = |e| LakeError::parquet(spec.name, e);
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties(spec)?)
-        // What Parquet's own types cannot say is not in any table, and engines differ in how far
-        // they trust an Arrow schema.
-        .with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), spec.file_schema(), options)
+    let schema = spec.file_schema();
+    let properties = Arc::new(encoding::properties(spec, rows, &range)?);
+    // What Parquet's own types cannot say is not in any table, and engines differ in how far
+    // they trust an Arrow schema: none is written.
+    let described = ArrowSchemaConverter::new()
+        .convert(&schema)
         .map_err(parquet)?;
+    let root = described.root_schema_ptr();
+    let mut writer =
+        SerializedFileWriter::new(Vec::new(), root, Arc::clone(&properties)).map_err(parquet)?;
+    let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&schema));
     let mut stats = stats::Collector::new(spec);
-    for step in order.chunks(ROWS_PER_STEP) {
-        let batch =
-            interleave_record_batch(sources, step).map_err(|e| LakeError::arrow(spec.name, e))?;
-        stats.add(&batch);
-        writer.write(&batch).map_err(parquet)?;
+    for (number, group) in pieces(range.clone(), ROWS_PER_GROUP).enumerate() {
+        let columns = factory.create_column_writers(number).map_err(parquet)?;
+        let chunks = encode_group(spec, rows, &group, columns, &mut stats)?;
+        let mut to = writer.next_row_group().map_err(parquet)?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut to).map_err(parquet)?;
+        }
+        to.close().map_err(parquet)?;
     }
     let bytes = Bytes::from(writer.into_inner().map_err(parquet)?);
     let mut content = hex::encode(Sha256::digest(&bytes));
     content.truncate(NAME_DIGITS);
     Ok(Encoded {
-        rows: order.len() as u64,
-        stats: stats.finish(order.len() as u64),
+        rows: range.len() as u64,
+        stats: stats.finish(range.len() as u64),
         content,
         bytes,
     })
 }
 
-fn properties(spec: &TableSpec) -> Result<WriterProperties, LakeError> {
-    let level = ZstdLevel::try_new(3).map_err(|e| LakeError::parquet(spec.name, e))?;
-    let mut properties = WriterProperties::builder()
-        .set_created_by(concat!("idleproof lake format ", "1").to_owned())
-        .set_compression(Compression::ZSTD(level))
-        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
-        .set_statistics_enabled(EnabledStatistics::Page);
-    for column in spec.columns {
-        let path = ColumnPath::from(column.name);
-        if column.column_type == ColumnType::Timestamp {
-            properties = properties
-                .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
-        } else if column.column_type == ColumnType::FloatList || column.name.ends_with("_json") {
-            // Nobody prunes by the smallest JSON text or bucket count.
-            properties = properties.set_column_statistics_enabled(path, EnabledStatistics::None);
+/// One column of one row group on its way through a thread.
+struct Task {
+    column: usize,
+    writer: ArrowColumnWriter,
+}
+
+type Outcome = Result<(usize, ArrowColumnChunk, stats::Collector), LakeError>;
+
+/// The chunks of one row group, in the order of the columns. No table's column has more than one
+/// leaf, so there is one writer for each.
+fn encode_group(
+    spec: &TableSpec,
+    rows: &Ordered,
+    group: &Range<usize>,
+    writers: Vec<ArrowColumnWriter>,
+    stats: &mut stats::Collector,
+) -> Result<Vec<ArrowColumnChunk>, LakeError> {
+    let mut tasks: Vec<Task> = writers
+        .into_iter()
+        .enumerate()
+        .map(|(column, writer)| Task { column, writer })
+        .collect();
+    // The last is taken first: columns that cost most must not come last.
+    tasks.sort_by_key(|task| match spec.columns[task.column].column_type {
+        ColumnType::FloatList => 2,
+        ColumnType::Float => 1,
+        _ => 0,
+    });
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = match group.len() {
+        0..ROWS_PER_STEP => 1,
+        _ => cores.min(tasks.len()),
+    };
+    let tasks = Mutex::new(tasks);
+    let work = || {
+        let mut done: Vec<Outcome> = Vec::new();
+        // Nobody panics while holding the lock.
+        while let Some(task) = tasks.lock().ok().and_then(|mut tasks| tasks.pop()) {
+            done.push(encode_column(spec, rows, group, task));
+        }
+        done
+    };
+    let done: Vec<Outcome> = if threads < 2 {
+        work()
+    } else {
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut done = work();
+            for other in others {
+                match other.join() {
+                    Ok(more) => done.extend(more),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            done
+        })
+    };
+    let mut chunks = Vec::with_capacity(done.len());
+    for outcome in done {
+        let (column, chunk, more) = outcome?;
+        stats.merge(more);
+        chunks.push((column, chunk));
+    }
+    chunks.sort_by_key(|(column, _)| *column);
+    Ok(chunks.into_iter().map(|(_, chunk)| chunk).collect())
+}
+
+fn encode_column(spec: &TableSpec, rows: &Ordered, group: &Range<usize>, task: Task) -> Outcome {
+    let Task { column, mut writer } = task;
+    let parquet = |e: ParquetError| LakeError::parquet(spec.name, e);
+    let schema = spec.file_schema();
+    let mut stats = stats::Collector::new(spec);
+    for step in pieces(group.clone(), ROWS_PER_STEP) {
+        let array: ArrayRef = rows
+            .column(column, step)
+            .map_err(|e| LakeError::arrow(spec.name, e))?;
+        stats.add(spec.columns[column].name, &array);
+        for leaf in compute_leaves(schema.field(column), &array).map_err(parquet)? {
+            writer.write(&leaf).map_err(parquet)?;
         }
     }
-    Ok(properties.build())
-}
-
-/// The rows' places as `(batch, row)`, in the order of the table's key.
-fn sorted(
-    spec: &TableSpec,
-    batches: &[RecordBatch],
-) -> Result<Vec<(usize, usize)>, datafusion::arrow::error::ArrowError> {
-    let schema = spec.file_schema();
-    let key: Vec<usize> = spec
-        .sort
-        .iter()
-        .map(|name| schema.index_of(name))
-        .collect::<Result<_, _>>()?;
-    let keys = encode_rows(&schema, &key, batches)?;
-    let mut places: Vec<(usize, usize)> = batches
-        .iter()
-        .enumerate()
-        .flat_map(|(batch, rows)| (0..rows.num_rows()).map(move |row| (batch, row)))
-        .collect();
-    let mut order: Vec<usize> = (0..places.len()).collect();
-    order.sort_unstable_by(|&a, &b| keys.row(a).cmp(&keys.row(b)));
-    let ties = order
-        .windows(2)
-        .any(|pair| keys.row(pair[0]) == keys.row(pair[1]));
-    if ties {
-        // Two rows with one key: only then are all columns worth encoding.
-        let all: Vec<usize> = (0..schema.fields().len()).collect();
-        let whole = encode_rows(&schema, &all, batches)?;
-        order.sort_unstable_by(|&a, &b| {
-            keys.row(a)
-                .cmp(&keys.row(b))
-                .then_with(|| whole.row(a).cmp(&whole.row(b)))
-        });
-    }
-    places = order.into_iter().map(|index| places[index]).collect();
-    Ok(places)
-}
-
-fn encode_rows(
-    schema: &Schema,
-    columns: &[usize],
-    batches: &[RecordBatch],
-) -> Result<Rows, datafusion::arrow::error::ArrowError> {
-    let fields = columns
-        .iter()
-        .map(|&index| SortField::new(schema.field(index).data_type().clone()))
-        .collect();
-    let converter = RowConverter::new(fields)?;
-    let count = batches.iter().map(RecordBatch::num_rows).sum();
-    let mut rows = converter.empty_rows(count, 0);
-    for batch in batches {
-        let arrays: Vec<_> = columns
-            .iter()
-            .map(|&index| Arc::clone(batch.column(index)))
-            .collect();
-        converter.append(&mut rows, &arrays)?;
-    }
-    Ok(rows)
+    Ok((column, writer.close().map_err(parquet)?, stats))
 }
 
 #[cfg(test)]

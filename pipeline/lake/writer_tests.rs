@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, StringViewArray, UInt64Array};
+use datafusion::arrow::array::{
+    AsArray, Float64Array, Int64Array, StringArray, StringViewArray, TimestampMicrosecondArray,
+    UInt64Array,
+};
 use datafusion::arrow::compute::take_record_batch;
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::Float64Type;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datafusion::parquet::basic::{Compression, Encoding};
 
 use super::*;
 use crate::lake::schema::{self, TABLES};
@@ -68,7 +72,7 @@ fn rows_with_one_key_are_ordered_by_their_other_columns() {
             .unwrap()
             .columns()
             .to_vec();
-        columns[3] = Arc::new(datafusion::arrow::array::Int64Array::from(objects));
+        columns[3] = Arc::new(Int64Array::from(objects));
         RecordBatch::try_new(spec.file_schema(), columns).unwrap()
     };
     let one = encode(spec, &[batch(vec![3, 1, 2])]).unwrap();
@@ -99,6 +103,106 @@ fn rows_are_sorted_by_the_key_and_times_delta_packed() {
     assert!(ts.statistics().is_some() && ts.offset_index_offset().is_some());
 }
 
+/// Enough rows for trials of encodings, two row groups' worth of steps and more than one thread:
+/// flat lines, counters, noise of six decimals, specials and gaps.
+fn telemetry(rows: usize) -> RecordBatch {
+    let spec = schema::table("gpu_samples").unwrap();
+    let mut state = 7_u64;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        state >> 33
+    };
+    let columns = spec
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| -> ArrayRef {
+            match column.column_type {
+                ColumnType::Text => Arc::new(StringArray::from_iter(
+                    (0..rows).map(|row| Some(format!("{}-{:04}", column.name, row / 2880))),
+                )),
+                ColumnType::Int => Arc::new(Int64Array::from(vec![30_000; rows])),
+                ColumnType::Timestamp => Arc::new(
+                    TimestampMicrosecondArray::from_iter_values(
+                        (0..rows).map(|row| (row % 2880) as i64 * 30_000_000),
+                    )
+                    .with_timezone("UTC"),
+                ),
+                _ => Arc::new(Float64Array::from_iter((0..rows).map(|row| match at % 5 {
+                    0 => Some(row as f64 * 1e6 + random() as f64),
+                    1 => Some((random() % 1_000_000) as f64 / 1e6),
+                    2 => (row % 97 != 0).then_some(73_321.0),
+                    3 => Some([-0.0, f64::INFINITY, 5e-324, f64::MAX, 0.1][row % 5]),
+                    _ => Some((random() % 101) as f64),
+                }))),
+            }
+        })
+        .collect();
+    RecordBatch::try_new(spec.file_schema(), columns).unwrap()
+}
+
+fn labelled(batch: &RecordBatch) -> RecordBatch {
+    let texts = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let is_text = field.data_type() == &DataType::Utf8;
+        let column = if is_text {
+            cast(column, &texts).unwrap()
+        } else {
+            Arc::clone(column)
+        };
+        fields.push(
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(column.data_type().clone()),
+        );
+        columns.push(column);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+fn bits(batch: &RecordBatch, column: usize) -> Vec<Option<u64>> {
+    let values = batch.column(column).as_primitive::<Float64Type>();
+    values.iter().map(|value| value.map(f64::to_bits)).collect()
+}
+
+#[test]
+fn values_come_back_bit_by_bit_however_rows_are_held() {
+    let spec = schema::table("gpu_samples").unwrap();
+    let rows = ROWS_PER_STEP + 30_000;
+    let batch = telemetry(rows);
+    let one = encode(spec, std::slice::from_ref(&batch)).unwrap();
+    let back = read(&one[0].bytes);
+    for (index, column) in spec.columns.iter().enumerate() {
+        match column.column_type {
+            ColumnType::Float => assert!(bits(&back, index) == bits(&batch, index)),
+            _ => assert!(back.column(index) == batch.column(index), "{}", column.name),
+        }
+    }
+    // Noise is stored as it is, what repeats as places in a dictionary.
+    let reader = ParquetRecordBatchReaderBuilder::try_new(one[0].bytes.clone()).unwrap();
+    let group = reader.metadata().row_group(0);
+    let has_dictionary = |kind: usize| {
+        let at = spec.columns.iter().enumerate();
+        let mut floats = at.filter(|(at, c)| c.column_type == ColumnType::Float && at % 5 == kind);
+        let (at, _) = floats.next().unwrap();
+        group.column(at).dictionary_page_offset().is_some()
+    };
+    assert_eq!([0, 1, 2, 4].map(has_dictionary), [false, false, true, true]);
+
+    // In dictionaries, in pieces, backwards: the same bytes.
+    let labels = labelled(&batch);
+    let pieces = [labels.slice(0, 10_000), labels.slice(10_000, rows - 10_000)];
+    let backwards = UInt64Array::from_iter_values((0..rows as u64).rev());
+    let reversed = take_record_batch(&labels, &backwards).unwrap();
+    for batches in [vec![labels], pieces.to_vec(), vec![reversed]] {
+        assert!(encode(spec, &batches).unwrap()[0].bytes == one[0].bytes);
+    }
+}
+
 #[test]
 fn no_rows_make_no_file() {
     let spec = schema::table("ledger").unwrap();
@@ -120,9 +224,7 @@ fn sql_results_are_made_to_fit_and_misfits_named() {
     fields[0] = Field::new("cluster", DataType::Utf8View, true);
     columns[0] = Arc::new(StringViewArray::from(vec!["a", "b"]));
     fields.push(Field::new("source", DataType::Utf8, true));
-    columns.push(Arc::new(datafusion::arrow::array::StringArray::from(vec![
-        "s", "s",
-    ])));
+    columns.push(Arc::new(StringArray::from(vec!["s", "s"])));
     let wide =
         RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), columns.clone()).unwrap();
     let fit = conform(spec, &wide).unwrap();

@@ -32,7 +32,7 @@ const DAY: i64 = 1_793_491_200_000;
 /// What a script exits with when a reader is not installed.
 const NOT_INSTALLED: i32 = 77;
 
-fn rows(spec: &TableSpec, count: i64, seed: i64) -> RecordBatch {
+pub(crate) fn rows(spec: &TableSpec, count: i64, seed: i64) -> RecordBatch {
     let columns = spec.columns.iter().map(|column| -> ArrayRef {
         let n = (0..count).map(|row| seed * 1000 + row);
         // Every third value of a column that may have NULLs is one.
@@ -124,7 +124,7 @@ async fn fill(lake: &Lake) {
 }
 
 /// Our own rows, spelt as the script spells them.
-async fn ours(lake: &Lake, spec: &TableSpec) -> Vec<String> {
+pub(crate) async fn ours(lake: &Lake, spec: &TableSpec) -> Vec<String> {
     let publication = lake.publication(None).await.unwrap().unwrap();
     let session = lake
         .read_session(&LakeView::published(&publication))
@@ -170,12 +170,10 @@ fn spell(value: &ScalarValue) -> Value {
     }
 }
 
-fn read_with_others(folder: &Path) -> Option<Value> {
+pub(crate) fn read_with_others(folder: &Path, tables: &[&str]) -> Option<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lake_readers.py");
     let python = std::env::var("IDLEPROOF_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let tables = TABLES
-        .iter()
-        .map(|spec| folder.join("tables").join(spec.name));
+    let tables = tables.iter().map(|name| folder.join("tables").join(name));
     let output = Command::new(python).arg(script).args(tables).output();
     let skip = |reason: String| {
         assert!(std::env::var_os("CI").is_none(), "{reason}");
@@ -199,24 +197,30 @@ async fn duckdb_and_python_deltalake_read_what_we_read() {
     let folder = tempfile::tempdir().unwrap();
     let lake = Lake::open(folder.path().to_str().unwrap()).await.unwrap();
     fill(&lake).await;
-    let Some(theirs) = read_with_others(folder.path()) else {
+    let names: Vec<&str> = TABLES.iter().map(|spec| spec.name).collect();
+    let Some(theirs) = read_with_others(folder.path(), &names) else {
         return;
     };
     for spec in TABLES {
         let ours = ours(&lake, spec).await;
         let expected = if spec.kind == TableKind::Raw { 40 } else { 30 };
         assert_eq!(ours.len(), expected, "{}", spec.name);
-        for reader in ["duckdb", "deltalake"] {
-            let seen = &theirs[reader][spec.name]["sample"];
-            let mut seen: Vec<String> = seen
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|line| line.as_str().unwrap())
-                .map(|line| serde_json::from_str::<Value>(line).unwrap().to_string())
-                .collect();
-            seen.sort();
-            assert_eq!(seen, ours, "{reader} reads {} otherwise", spec.name);
-        }
+        assert_agree(&theirs, spec.name, &ours);
+    }
+}
+
+/// Both other readers see the rows that we see.
+pub(crate) fn assert_agree(theirs: &Value, table: &str, ours: &[String]) {
+    for reader in ["duckdb", "deltalake"] {
+        let seen = &theirs[reader][table]["sample"];
+        let mut seen: Vec<String> = seen
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| line.as_str().unwrap())
+            .map(|line| serde_json::from_str::<Value>(line).unwrap().to_string())
+            .collect();
+        seen.sort();
+        assert_eq!(seen, ours, "{reader} reads {table} otherwise");
     }
 }

@@ -8,20 +8,37 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod backends;
 mod bad_input;
+mod bucket_blocks;
+mod bucket_peers;
+mod check;
+mod contract;
+mod crash;
 mod economics;
+mod faulty_store;
 mod fleet;
 mod ingest;
 mod inventory;
+mod inventory_facts;
+mod inventory_views;
 mod kube_server;
 mod kubernetes;
 mod kubernetes_faults;
 mod lake;
+mod lake_work;
 mod lakes_agree;
+mod loopback;
+mod peers;
 mod platforms;
 mod prometheus;
+mod remote_auth;
+mod remote_live;
+mod remote_windows;
 mod sample;
 mod scalers;
+mod stores;
 mod systems;
 mod tidy;
 mod tsdb;
+mod upkeep;

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use idleproof::ingest::prometheus::{
-    Labels, Matcher, Pattern, RemoteOptions, RemoteSource, SampleSource, SeriesSamples,
+    Labels, Matcher, Pattern, RemoteOptions, RemoteSource, SampleSource, SeriesSamples, SourceError,
 };
 use idleproof::ingest::tsdb::BlockSource;
 use idleproof::model::TimeWindow;
@@ -130,10 +130,14 @@ fn open_metrics() -> String {
 
 /// Blocks made by promtool in a folder.
 fn make_blocks(folder: &Path) {
+    make_blocks_of(folder, &open_metrics());
+}
+
+pub(crate) fn make_blocks_of(folder: &Path, metrics: &str) {
     let text = folder.join("metrics.txt");
     std::fs::File::create(&text)
         .unwrap()
-        .write_all(open_metrics().as_bytes())
+        .write_all(metrics.as_bytes())
         .unwrap();
     let made = Command::new("promtool")
         .args(["tsdb", "create-blocks-from", "openmetrics"])
@@ -144,20 +148,25 @@ fn make_blocks(folder: &Path) {
 }
 
 pub(crate) async fn start_prometheus(folder: &Path) -> Server {
+    start_with("prometheus", folder, "global: {}\n").await
+}
+
+pub(crate) async fn start_with(program: &str, folder: &Path, configuration: &str) -> Server {
     // A port that was free a moment ago.
     let port = {
         let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
         probe.local_addr().unwrap().port()
     };
     let config = folder.join("prometheus.yml");
-    std::fs::write(&config, "global: {}\n").unwrap();
-    let process = Command::new("prometheus")
+    std::fs::write(&config, configuration).unwrap();
+    let process = Command::new(program)
         .arg(format!("--config.file={}", config.display()))
         .arg(format!(
             "--storage.tsdb.path={}",
             folder.join("data").display()
         ))
         .arg("--storage.tsdb.retention.time=100y")
+        .arg("--log.level=error")
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -567,6 +576,61 @@ async fn unstreamed_answers_are_read_and_bounded() {
         .await
         .unwrap_err();
     assert!(error.contains("malformed"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_server_wrote_of_its_limits_is_told_apart() {
+    let refuse = |status: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    };
+    let good = || frame_of(&[label("__name__", "a"), chunk(1, 500)]);
+    let cut = [good(), b"exceeded sample limit (5)\n".to_vec()].concat();
+    for answer in [
+        refuse("400 Bad Request", "exceeded sample limit (50000000)"),
+        refuse("422 Unprocessable Entity", "maximum number of chunks"),
+        refuse("413 Too Large", ""),
+        with_length(STREAM, &cut),
+    ] {
+        let source = RemoteSource::new(options(serve(vec![answer], false).await)).unwrap();
+        let mut sink = |_| Ok(());
+        let error = source.read(&[], WINDOW, &mut sink).await.unwrap_err();
+        assert!(matches!(error, SourceError::Limited { .. }), "{error}");
+    }
+    let broken = with_length(STREAM, &good()[..9]);
+    let source = RemoteSource::new(options(serve(vec![broken], false).await)).unwrap();
+    let mut sink = |_| Ok(());
+    let error = source.read(&[], WINDOW, &mut sink).await.unwrap_err();
+    assert!(matches!(error, SourceError::Broken { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_says_when_to_come_back_but_not_for_how_long() {
+    let later = b"HTTP/1.1 429 Slow Down\r\nRetry-After: 86400\r\nConnection: \
+                  close\r\nContent-Length: 0\r\n\r\n"
+        .to_vec();
+    let good = with_length(STREAM, &frame_of(&[label("__name__", "a"), chunk(1, 5)]));
+    let mut with = options(serve(vec![later, good], false).await);
+    with.backoff_ceiling = Duration::from_millis(300);
+    let source = RemoteSource::new(with).unwrap();
+    let started = Instant::now();
+    assert_eq!(read(&source, &[], WINDOW).await.unwrap().len(), 1);
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(300), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[tokio::test]
+async fn counts_that_would_fill_the_memory_are_refused() {
+    let many = field(1, &[0x0a, 0].repeat(2000));
+    let mut frame = varint(many.len() as u64);
+    frame.extend(crc32c::crc32c(&many).to_be_bytes());
+    frame.extend(many);
+    let error = answer_of(vec![with_length(STREAM, &frame)])
+        .await
+        .unwrap_err();
+    assert!(error.contains("1024 labels"), "{error}");
 }
 
 #[tokio::test]

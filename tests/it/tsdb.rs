@@ -16,20 +16,20 @@ use idleproof::ingest::tsdb::BlockSource;
 use idleproof::model::TimeWindow;
 use serde_json::Value;
 
-const ALL: TimeWindow = TimeWindow::new(i64::MIN, i64::MAX);
+pub(crate) const ALL: TimeWindow = TimeWindow::new(i64::MIN, i64::MAX);
 
-type Floats = Vec<(i64, u64)>;
+pub(crate) type Floats = Vec<(i64, u64)>;
 /// Time, schema, count, bits of the sum, stale.
-type Histograms = Vec<(i64, i32, f64, u64, bool)>;
-type Content = BTreeMap<Labels, (Floats, Histograms)>;
+pub(crate) type Histograms = Vec<(i64, i32, f64, u64, bool)>;
+pub(crate) type Content = BTreeMap<Labels, (Floats, Histograms)>;
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/tsdb")
         .join(name)
 }
 
-fn content(series: Vec<SeriesSamples>) -> Content {
+pub(crate) fn content(series: Vec<SeriesSamples>) -> Content {
     let mut out = Content::new();
     for one in series {
         let floats = one.samples.iter();
@@ -61,7 +61,7 @@ fn read_folder(folder: &Path) -> Result<Content, SourceError> {
     read(&BlockSource::open(folder)?, &[], ALL)
 }
 
-fn truth(folder: &Path) -> Content {
+pub(crate) fn truth(folder: &Path) -> Content {
     let text = std::fs::read_to_string(folder.join("truth.ndjson")).unwrap();
     let bits = |v: &Value| u64::from_str_radix(v.as_str().unwrap(), 16).unwrap();
     let mut out = Content::new();
@@ -91,7 +91,7 @@ fn truth(folder: &Path) -> Content {
     out
 }
 
-const FOLDERS: [&str; 7] = [
+pub(crate) const FOLDERS: [&str; 7] = [
     "xor",
     "xor2",
     "xor2-start",
@@ -206,7 +206,7 @@ async fn the_source_says_what_it_spans_and_streams_the_same() {
     assert!(matches!(error, SourceError::Sink(_)), "{error}");
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -76,6 +76,7 @@ pub async fn ingest_live<S: ObjectSink>(
         tables: made.tables,
         source_end_ms: None,
         settles_ms: None,
+        check: None,
     };
     report.windows.push(job.keep(read).await?);
     Ok(report)

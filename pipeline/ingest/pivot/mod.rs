@@ -144,7 +144,11 @@ impl<'a> WindowPivot<'a> {
                 table: "tables.rs",
                 column: name,
             })?;
-            let mut rows = TableRows::new(spec)?;
+            // The labels of narrow series are one text each, all different.
+            let mut rows = match name {
+                "series" => TableRows::new(spec)?,
+                _ => TableRows::labelled(spec)?,
+            };
             match WideKind::ALL.into_iter().find(|kind| kind.table() == name) {
                 Some(kind) => {
                     wide::write(

@@ -1,6 +1,7 @@
 //! Rows expected exactly, of real captured pages and of series made to break naive pivots.
 
 use datafusion::arrow::array::{Array, AsArray, ListArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 
 use super::*;
@@ -33,7 +34,7 @@ fn page(text: &str, target: &[(&str, &str)], ts_ms: i64) -> Vec<SeriesSamples> {
                 let (value, after) = after.split_once('"').unwrap();
                 labels.retain(|(known, _)| known != key);
                 labels.push((key.to_owned(), value.to_owned()));
-                rest = after.strip_prefix(',').unwrap_or(after);
+                rest = after.strip_prefix(',').unwrap_or(after).trim_start();
             }
             rest = &rest[1..];
         }
@@ -89,6 +90,10 @@ fn rows(pivoted: &Pivoted, table: &str) -> Vec<String> {
                 .filter(|(_, column)| column.is_valid(row))
                 .map(|(field, column)| {
                     let value = match field.data_type() {
+                        DataType::Dictionary(..) => {
+                            let texts = cast(column, &DataType::Utf8).unwrap();
+                            texts.as_string::<i32>().value(row).to_owned()
+                        }
                         DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
                         DataType::Int64 => {
                             column.as_primitive::<Int64Type>().value(row).to_string()
@@ -605,7 +610,7 @@ fn hostile_labels_and_times_outside_the_window_leave_no_rows() {
 #[test]
 fn the_order_of_arrival_does_not_change_the_content() {
     let text = include_str!("../../../tests/fixtures/metrics/ksm_excerpt.prom");
-    let digest = |pivoted: &Pivoted| crate::ingest::rows::content_digest(&pivoted.tables);
+    let digest = |pivoted: &Pivoted| crate::ingest::content_digest(&pivoted.tables);
     let mut all = page(text, &TARGET, 0);
     let forward = pivot(all.clone());
     all.reverse();
@@ -614,4 +619,101 @@ fn the_order_of_arrival_does_not_change_the_content() {
         assert_eq!(rows(&forward, table), rows(&backward, table));
     }
     assert_eq!(digest(&forward), digest(&backward));
+}
+
+/// Narrow rows as `metric {labels} value`.
+fn narrow(pivoted: &Pivoted) -> Vec<String> {
+    let mut labels = std::collections::BTreeMap::new();
+    for row in rows(pivoted, "series") {
+        let (metric, rest) = row.split_once(" series_fp=").unwrap();
+        let (fingerprint, rest) = rest.split_once(" labels_json=").unwrap();
+        let (json, _) = rest.split_once(" first_ts=").unwrap();
+        let metric = metric.strip_prefix("metric=").unwrap();
+        labels.insert(fingerprint.to_owned(), format!("{metric} {json}"));
+    }
+    let mut lines: Vec<String> = rows(pivoted, "misc_samples")
+        .iter()
+        .map(|row| {
+            let (_, rest) = row.split_once(" series_fp=").unwrap();
+            let (fingerprint, rest) = rest.split_once(' ').unwrap();
+            let (_, value) = rest.split_once("value=").unwrap();
+            format!("{} {value}", labels[fingerprint])
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// What a script that shares no code with the pivot made of the same page.
+macro_rules! expected {
+    ($name:literal) => {
+        include_str!(concat!(
+            "../../../tests/fixtures/metrics/rows/",
+            $name,
+            ".txt"
+        ))
+        .lines()
+        .collect::<Vec<_>>()
+    };
+}
+
+macro_rules! captured {
+    ($name:literal, $target:expr) => {
+        page(
+            include_str!(concat!("../../../tests/fixtures/metrics/", $name, ".prom")),
+            $target,
+            0,
+        )
+    };
+}
+
+#[test]
+fn captured_engine_pages_are_these_rows_and_no_others() {
+    let serving = |all| {
+        let pivoted = pivot(all);
+        assert_eq!(counts(&pivoted)[5..], [0, 0]);
+        rows(&pivoted, "serving_samples")
+    };
+    let got = serving(captured!("vllm_v0_metrics", &TARGET));
+    assert_eq!(got, expected!("vllm_v0_metrics"));
+    let got = serving(captured!("vllm_v0_kubeai_mock", &TARGET));
+    assert_eq!(got, expected!("vllm_v0_kubeai_mock"));
+    let got = serving(captured!("nim_metrics", &TARGET));
+    assert_eq!(got, expected!("nim_metrics"));
+    let got = serving(captured!("sglang_docs_capture", &TARGET));
+    assert_eq!(got, expected!("sglang_docs_capture"));
+}
+
+#[test]
+fn captured_narrow_pages_are_these_series_and_no_others() {
+    let of = |all| narrow(&pivot(all));
+    assert_eq!(of(captured!("ksm_excerpt", &[])), expected!("ksm_excerpt"));
+    let node = of(captured!("node_exporter_excerpt", &[]));
+    assert_eq!(node, expected!("node_exporter_excerpt"));
+    let llm_d = [
+        captured!("llm_d_kv_cache_avg_metrics", &[]),
+        captured!("llm_d_output_tokens_metric", &[]),
+        captured!("llm_d_queue_avg_size_metrics", &[]),
+        captured!("llm_d_request_total_metric", &[]),
+        captured!("llm_d_request_ttft_seconds_metric", &[]),
+        captured!("llm_d_running_requests_metrics", &[]),
+        captured!("llm_d_scheduler_attempts_multiple_endpoints_metrics", &[]),
+    ];
+    assert_eq!(of(llm_d.concat()), expected!("llm_d"));
+    // The deprecated twins beside the current names add nothing.
+    let twins = [
+        captured!("kv_cache_avg_metrics", &[]),
+        captured!("queue_avg_size_metrics", &[]),
+    ];
+    assert_eq!(
+        of([twins.concat(), llm_d.concat()].concat()),
+        expected!("llm_d")
+    );
+}
+
+#[test]
+fn containers_outside_of_pods_are_no_rows() {
+    let pivoted = pivot(captured!("cadvisor_golden_excerpt", &TARGET));
+    assert_eq!(pivoted.stats.series, 8);
+    assert_eq!(counts(&pivoted), [0; 7]);
 }

@@ -2,14 +2,15 @@
 //! timestamp by timestamp.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::histogram::{HistogramColumn, Point};
 use super::intake::{Intake, WideSeries};
 use super::times::{self, Times, align};
 use super::{first, gpu};
-use crate::ingest::aliases::{Aliases, Combine, Exporter, Part, WideKind};
+use crate::ingest::aliases::{Aliases, Combine, Exporter, HistogramColumns, Part, WideKind};
 use crate::ingest::prometheus::Labels;
-use crate::ingest::rows::{Cell, RowError, TableRows};
+use crate::ingest::rows::{Block, Cell, Lists, RowError, TableRows};
 use crate::lake::schema::{ColumnType, TableSpec};
 
 /// What tells the series of one entity and column apart, ranks left out.
@@ -120,8 +121,13 @@ pub(super) fn write(
         let fixed = fixed_cells(
             kind, spec, aliases, cluster, &target, entity, &members, interval,
         );
-        intake.stats.values_rejected += columns.rejected;
+        let rejected = columns.rejected;
         columns.write(aliases, kind, fixed, spec, rows)?;
+        intake.stats.values_rejected += rejected;
+        // They stand in rows now: both at once would not fit in memory.
+        for index in &entity.members {
+            intake.wide[*index].values = Arc::from([]);
+        }
     }
     Ok(())
 }
@@ -368,37 +374,55 @@ impl Columns {
         spec: &'static TableSpec,
         rows: &mut TableRows,
     ) -> Result<(), RowError> {
-        let ts = spec
-            .columns
-            .iter()
-            .position(|c| c.name == "ts")
-            .unwrap_or_default();
-        let mut points: Vec<Point> = vec![Point::default(); aliases.histograms(kind).len()];
-        for (row, time) in self.times.iter().enumerate() {
-            let mut has = vec![false; points.len()];
-            for (index, columns) in aliases.histograms(kind).iter().enumerate() {
-                if let Some(histogram) = self.histograms.get(&columns.bounds) {
-                    has[index] = histogram.at(row, &mut points[index]);
-                }
-            }
-            let mut cells = fixed.clone();
-            cells[ts] = Cell::Time(*time);
-            for (column, values) in &self.floats {
-                if let Some(value) = values.get(row).filter(|v| !v.is_nan()) {
-                    cells[*column] = Cell::Float(*value);
-                }
-            }
-            for (index, columns) in aliases.histograms(kind).iter().enumerate() {
-                if has[index] {
-                    let point = &points[index];
-                    cells[columns.bounds] = Cell::Floats(&point.bounds);
-                    cells[columns.counts] = Cell::Floats(&point.counts);
-                    cells[columns.sum] = point.sum.map_or(Cell::Null, Cell::Float);
-                }
-            }
-            rows.push(&cells)?;
+        let mut blocks: Vec<Block<'_>> = fixed.into_iter().map(Block::Same).collect();
+        if let Some(ts) = spec.columns.iter().position(|c| c.name == "ts") {
+            blocks[ts] = Block::Times(&self.times);
         }
-        Ok(())
+        for (column, values) in &self.floats {
+            blocks[*column] = Block::Floats(values);
+        }
+        let told: Vec<ToldColumn> = aliases
+            .histograms(kind)
+            .iter()
+            .filter_map(|columns| {
+                let histogram = self.histograms.get(&columns.bounds)?;
+                Some(ToldColumn::build(histogram, *columns, self.times.len()))
+            })
+            .collect();
+        for column in told.iter().filter(|column| !column.bounds.is_blank()) {
+            blocks[column.at.bounds] = Block::Lists(&column.bounds);
+            blocks[column.at.counts] = Block::Lists(&column.counts);
+            blocks[column.at.sum] = Block::Floats(&column.sums);
+        }
+        rows.push_blocks(self.times.len(), &blocks)
+    }
+}
+
+/// A histogram's three columns, row by row.
+struct ToldColumn {
+    at: HistogramColumns,
+    bounds: Lists,
+    counts: Lists,
+    sums: Vec<f64>,
+}
+
+impl ToldColumn {
+    fn build(histogram: &HistogramColumn, at: HistogramColumns, rows: usize) -> Self {
+        let mut column = Self {
+            at,
+            bounds: Lists::default(),
+            counts: Lists::default(),
+            sums: Vec::with_capacity(rows),
+        };
+        let mut point = Point::default();
+        for row in 0..rows {
+            let has = histogram.at(row, &mut point);
+            column.bounds.push(has.then_some(&point.bounds));
+            column.counts.push(has.then_some(&point.counts));
+            let sum = point.sum.filter(|_| has);
+            column.sums.push(sum.unwrap_or(f64::NAN));
+        }
+        column
     }
 }
 

@@ -4,15 +4,20 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use prost::Message;
 use reqwest::Response;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use tokio::sync::OnceCell;
 
+use super::check::{CountCheck, ReadCounts};
 use super::chunks::Encoding;
 use super::http::{Http, RemoteOptions, chain, excerpt};
-use super::wire::{self, ChunkedReadResponse, ChunkedSeries, Frames, Label, ReadResponse};
+use super::limits;
+use super::wire::{self, ChunkedSeries, Frames, Label, ReadError};
 use super::{
     Labels, MatchOp, Matcher, Sample, SampleSource, SeriesBuilder, SeriesSink, SourceError,
 };
@@ -21,18 +26,26 @@ use crate::model::TimeWindow;
 /// Largest unstreamed answer, packed and unpacked.
 const MAX_PACKED_BYTES: usize = 128 << 20;
 const MAX_UNPACKED_BYTES: usize = 256 << 20;
-const NARROW: &str = "read shorter windows or fewer metrics at once";
+/// Largest stream of one window: many times what a window may hold in memory.
+const MAX_STREAM_BYTES: u64 = 4 << 30;
+/// Series of one answer; each leaves a hash behind.
+const MAX_SERIES: usize = 4_000_000;
 
 /// A server that speaks Prometheus' remote read.
 #[derive(Debug, Clone)]
 pub struct RemoteSource {
     pub(super) http: Http,
+    /// Whether the server's ranges are closed on the left, once it was asked.
+    pub(super) closed_ranges: Arc<OnceCell<bool>>,
 }
 
 impl RemoteSource {
     pub fn new(options: RemoteOptions) -> Result<Self, SourceError> {
         let http = Http::new(options)?;
-        Ok(Self { http })
+        Ok(Self {
+            http,
+            closed_ranges: Arc::default(),
+        })
     }
 
     async fn read_window<'a>(
@@ -90,47 +103,54 @@ impl RemoteSource {
         }
         let mut frames = Frames::default();
         let mut gather = Gather::new(window);
+        let mut bytes = 0_u64;
         loop {
             let piece = response.chunk().await;
             let piece = piece.map_err(|error| {
                 self.http
-                    .failed(format!("the stream broke off: {}", chain(&error)))
+                    .broken(format!("the stream broke off: {}", chain(&error)))
             })?;
             let Some(piece) = piece else { break };
+            bytes += piece.len() as u64;
+            if bytes > MAX_STREAM_BYTES {
+                return Err(self.http.limited("the stream has more than 4 GiB"));
+            }
             frames.push(&piece);
             loop {
-                let frame = frames.next().map_err(|what| {
-                    self.http
-                        .failed(format!("{what}{}", excerpt(frames.rest())))
-                })?;
+                let frame = frames
+                    .next()
+                    .map_err(|what| self.damaged(&what, frames.rest()))?;
                 let Some(frame) = frame else { break };
-                let message = ChunkedReadResponse::decode(frame)
-                    .map_err(|e| self.http.failed(format!("a frame is malformed ({e})")))?;
-                if message.query_index != 0 {
-                    return Err(self
-                        .http
-                        .failed("a frame answers a query that was not asked"));
-                }
-                for series in message.chunked_series {
-                    gather
-                        .add(series, sink)
-                        .map_err(|error| self.gather_failed(error))?;
-                }
+                wire::chunked_series(&frame, |series| {
+                    gather.add(series, sink).map_err(ReadError::from)
+                })
+                .map_err(|error| self.read_failed(error))?;
             }
         }
         if !frames.rest().is_empty() {
-            let what = format!("the stream ends within a frame{}", excerpt(frames.rest()));
-            return Err(self.http.failed(what));
+            return Err(self.damaged("the stream ends within a frame", frames.rest()));
         }
         gather
             .flush(sink)
-            .map_err(|error| self.gather_failed(error))
+            .map_err(|error| self.read_failed(error.into()))
     }
 
-    fn gather_failed(&self, error: GatherError) -> SourceError {
+    /// Bytes that are no frame: after the first byte a server can only write its error into them.
+    fn damaged(&self, what: &str, rest: &[u8]) -> SourceError {
+        let said = excerpt(rest);
+        let what = format!("{what}{said}");
+        if limits::is_too_much(&said) {
+            self.http.limited(what)
+        } else {
+            self.http.broken(what)
+        }
+    }
+
+    fn read_failed(&self, error: ReadError) -> SourceError {
         match error {
-            GatherError::Sink(error) => error,
-            GatherError::Data(what) => self.http.failed(what),
+            ReadError::Taker(SourceError::Limited { what, .. }) => self.http.limited(what),
+            ReadError::Taker(error) => error,
+            ReadError::Malformed(what) => self.http.failed(what),
         }
     }
 
@@ -140,46 +160,33 @@ impl RemoteSource {
         window: TimeWindow,
         sink: &'a mut SeriesSink<'a>,
     ) -> Result<(), SourceError> {
-        let too_large = |what: &str| SourceError::Remote {
-            url: self.http.shown.clone(),
-            what: what.to_owned(),
-            todo: NARROW,
-        };
         let mut packed = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| {
             self.http
-                .failed(format!("the answer broke off: {}", chain(&error)))
+                .broken(format!("the answer broke off: {}", chain(&error)))
         })? {
             packed.extend_from_slice(&piece);
             if packed.len() > MAX_PACKED_BYTES {
-                return Err(too_large("an unstreamed answer has more than 128 MiB"));
+                let what = "an unstreamed answer has more than 128 MiB";
+                return Err(self.http.limited(what));
             }
         }
-        let malformed = |e: String| {
+        let malformed = |e: snap::Error| {
             self.http
                 .failed(format!("the answer is malformed ({e}){}", excerpt(&packed)))
         };
-        let len = snap::raw::decompress_len(&packed).map_err(|e| malformed(e.to_string()))?;
+        let len = snap::raw::decompress_len(&packed).map_err(malformed)?;
         if len > MAX_UNPACKED_BYTES {
-            return Err(too_large(
-                "an unstreamed answer unpacks to more than 256 MiB",
-            ));
+            let what = "an unstreamed answer unpacks to more than 256 MiB";
+            return Err(self.http.limited(what));
         }
         let unpacked = snap::raw::Decoder::new()
             .decompress_vec(&packed)
-            .map_err(|e| malformed(e.to_string()))?;
-        let answer =
-            ReadResponse::decode(unpacked.as_slice()).map_err(|e| malformed(e.to_string()))?;
-        drop(unpacked);
+            .map_err(malformed)?;
+        drop(packed);
         let mut gather = Gather::new(window);
-        for series in answer
-            .results
-            .into_iter()
-            .flat_map(|result| result.timeseries)
-        {
-            gather
-                .begin(series.labels, sink)
-                .map_err(|error| self.gather_failed(error))?;
+        wire::time_series(&unpacked.into(), |series| {
+            gather.begin(series.labels, sink)?;
             let add = || {
                 for sample in series.samples {
                     gather.builder.add_sample(Sample {
@@ -192,11 +199,12 @@ impl RemoteSource {
                 }
                 Ok(())
             };
-            add().map_err(|e: super::chunks::ChunkError| self.http.failed(e.to_string()))?;
-        }
+            add().map_err(|e: super::chunks::ChunkError| ReadError::Malformed(e.to_string()))
+        })
+        .map_err(|error| self.read_failed(error))?;
         gather
             .flush(sink)
-            .map_err(|error| self.gather_failed(error))
+            .map_err(|error| self.read_failed(error.into()))
     }
 }
 
@@ -207,16 +215,20 @@ impl SampleSource for RemoteSource {
         window: TimeWindow,
         sink: &'a mut SeriesSink<'a>,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
-        Box::pin(async move {
-            // A server that trickles bytes for ever is never silent.
-            let limit = self.http.options.total_timeout;
-            tokio::time::timeout(limit, self.read_window(matchers, window, sink))
-                .await
-                .unwrap_or_else(|_| {
-                    let what = format!("the answer took more than {} s", limit.as_secs_f64());
-                    Err(self.http.failed(what))
-                })
-        })
+        Box::pin(
+            self.http
+                .within_total(self.read_window(matchers, window, sink)),
+        )
+    }
+
+    fn check<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        window: TimeWindow,
+        read: &'a ReadCounts,
+        budget: Duration,
+    ) -> BoxFuture<'a, CountCheck> {
+        Box::pin(self.check_counts(matchers, window, read, budget))
     }
 
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeWindow>, SourceError>> {
@@ -237,6 +249,21 @@ fn header(response: &Response, name: &reqwest::header::HeaderName) -> String {
 enum GatherError {
     Sink(SourceError),
     Data(String),
+    TooMany,
+}
+
+impl From<GatherError> for ReadError {
+    fn from(error: GatherError) -> Self {
+        match error {
+            GatherError::Sink(error) => Self::Taker(error),
+            GatherError::Data(what) => Self::Malformed(what),
+            GatherError::TooMany => Self::Taker(SourceError::Limited {
+                url: String::new(),
+                what: format!("the answer has more than {MAX_SERIES} series"),
+                todo: super::http::NARROW,
+            }),
+        }
+    }
 }
 
 /// Puts the parts of a series together, which follow each other, and hands it on when it ends.
@@ -287,6 +314,9 @@ impl Gather {
         labels.hash(&mut hasher);
         if !self.seen.insert(hasher.finish()) {
             return Err(GatherError::Data(format!("series {labels} came twice")));
+        }
+        if self.seen.len() > MAX_SERIES {
+            return Err(GatherError::TooMany);
         }
         self.labels = Some(labels);
         Ok(())

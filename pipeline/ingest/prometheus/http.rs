@@ -1,16 +1,26 @@
-//! Owns HTTP towards a Prometheus API: address, credentials, timeouts, retries before the first
-//! byte, and what an answer that is no answer means. Used by remote read and by the queries.
+//! Owns HTTP towards a Prometheus API: address, timeouts, retries before the first byte, and what
+//! an answer that is no answer means. Used by remote read and by the queries; `credentials` proves
+//! who asks, `tls` makes the connection.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Request, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::SourceError;
+use super::backoff;
+use super::credentials::{Auth, CredentialError, Credentials, Text, Vars, WallClock};
+use super::limits::{self, Refusal};
+use super::tls::{ClientOptions, Clients, TlsOptions};
 
-/// How much of an error's text is shown.
+/// How much of an error's text is shown, and how much of it is looked at.
 const EXCERPT_BYTES: usize = 300;
+const REFUSAL_BYTES: usize = 4096;
+/// Shorter ones are no secrets but words.
+const SECRET_BYTES: usize = 6;
+pub(super) const NARROW: &str =
+    "read shorter windows (window_hours) or one source for each cluster";
 
 /// How to reach a Prometheus API. Secrets are read from their files at every request, so that
 /// rotated ones are taken up.
@@ -18,10 +28,12 @@ const EXCERPT_BYTES: usize = 300;
 pub struct RemoteOptions {
     /// Base address, with the path prefix of a proxy or of Mimir (`…/prometheus`).
     pub url: Url,
-    pub headers: Vec<(String, String)>,
-    pub bearer_token_file: Option<PathBuf>,
-    pub basic_auth: Option<BasicAuth>,
+    pub headers: Vec<(String, Text)>,
+    pub auth: Auth,
+    pub tls: TlsOptions,
     pub proxy_url: Option<Url>,
+    /// Whether `HTTPS_PROXY` and its kin hold where `proxy_url` is not given.
+    pub proxy_from_environment: bool,
     pub connect_timeout: Duration,
     /// Longest silence of the server, before and within an answer.
     pub idle_timeout: Duration,
@@ -29,31 +41,38 @@ pub struct RemoteOptions {
     pub total_timeout: Duration,
     /// Attempts before the first byte of an answer.
     pub attempts: u32,
-    /// Pause before the second attempt; doubles with each further one.
+    /// Longest pause before the second attempt; doubles with each further one.
     pub backoff: Duration,
-}
-
-#[derive(Debug, Clone)]
-pub struct BasicAuth {
-    pub username: String,
-    pub password_file: PathBuf,
+    /// No pause is longer, whatever the server asks for.
+    pub backoff_ceiling: Duration,
+    /// Connections that are kept open for the next request.
+    pub connections: usize,
+    /// The environment in which credentials are looked for.
+    pub vars: Vars,
+    /// Signatures and some tokens need the time of day.
+    pub clock: Option<WallClock>,
 }
 
 impl RemoteOptions {
     /// No credentials, patient defaults.
     #[must_use]
-    pub const fn new(url: Url) -> Self {
+    pub fn new(url: Url) -> Self {
         Self {
             url,
             headers: Vec::new(),
-            bearer_token_file: None,
-            basic_auth: None,
+            auth: Auth::None,
+            tls: TlsOptions::default(),
             proxy_url: None,
+            proxy_from_environment: false,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(2),
             total_timeout: Duration::from_hours(1),
-            attempts: 4,
+            attempts: 5,
             backoff: Duration::from_millis(500),
+            backoff_ceiling: Duration::from_secs(30),
+            connections: 4,
+            vars: Vars::default(),
+            clock: None,
         }
     }
 }
@@ -61,7 +80,8 @@ impl RemoteOptions {
 /// A client for one base address.
 #[derive(Debug, Clone)]
 pub(super) struct Http {
-    client: Client,
+    clients: Clients,
+    credentials: Credentials,
     pub(super) options: RemoteOptions,
     /// The address without credentials, for messages.
     pub(super) shown: String,
@@ -76,24 +96,26 @@ impl Http {
         shown.set_query(None);
         shown.set_fragment(None);
         let shown = shown.to_string();
-        let failed = |error: reqwest::Error| SourceError::Remote {
+        let failed = |why: String| SourceError::Remote {
             url: shown.clone(),
-            what: format!("the client cannot be set up ({})", chain(&error)),
-            todo: "check the url and proxy_url of the source",
+            what: format!("the client cannot be set up ({why})"),
+            todo: "check the url, proxy_url and tls_config of the source",
         };
-        let mut builder = Client::builder()
-            .connect_timeout(options.connect_timeout)
-            .read_timeout(options.idle_timeout)
-            // A redirected POST becomes a GET, and credentials must not travel on.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("idleproof/", env!("CARGO_PKG_VERSION")))
-            .no_proxy();
-        if let Some(proxy) = &options.proxy_url {
-            builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(failed)?);
-        }
-        let client = builder.build().map_err(failed)?;
+        let clients = Clients::new(ClientOptions {
+            tls: options.tls.clone(),
+            proxy_url: options.proxy_url.clone(),
+            proxy_from_environment: options.proxy_from_environment,
+            connect_timeout: options.connect_timeout,
+            idle_timeout: options.idle_timeout,
+            connections: options.connections,
+            host: options
+                .url
+                .host_str()
+                .map(|host| host.trim_matches(['[', ']']).to_owned()),
+        });
         Ok(Self {
-            client,
+            clients: clients.map_err(failed)?,
+            credentials: Credentials::new(&options).map_err(failed)?,
             options,
             shown,
         })
@@ -111,18 +133,49 @@ impl Http {
     }
 
     pub(super) fn get(&self, url: Url) -> RequestBuilder {
-        self.client.get(url)
+        self.clients.get().get(url)
     }
 
     pub(super) fn post(&self, url: Url, body: Vec<u8>) -> RequestBuilder {
-        self.client.post(url).body(body)
+        self.clients.get().post(url).body(body)
     }
 
+    /// What does not pass by asking again.
     pub(super) fn failed(&self, what: impl Into<String>) -> SourceError {
         SourceError::Remote {
             url: self.shown.clone(),
             what: what.into(),
             todo: "check the server and its log, then run again: the window was not stored",
+        }
+    }
+
+    /// Bounds a whole read: a server that trickles bytes for ever is never silent.
+    pub(super) async fn within_total<T>(
+        &self,
+        read: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, SourceError> {
+        let limit = self.options.total_timeout;
+        tokio::time::timeout(limit, read).await.unwrap_or_else(|_| {
+            let what = format!("the answer took more than {} s", limit.as_secs_f64());
+            Err(self.limited(what))
+        })
+    }
+
+    /// An answer that broke off or came damaged.
+    pub(super) fn broken(&self, what: impl Into<String>) -> SourceError {
+        SourceError::Broken {
+            url: self.shown.clone(),
+            what: what.into(),
+            todo: "check the server and its log, then run again: the window was not stored",
+        }
+    }
+
+    /// More than may be asked for at once.
+    pub(super) fn limited(&self, what: impl Into<String>) -> SourceError {
+        SourceError::Limited {
+            url: self.shown.clone(),
+            what: what.into(),
+            todo: NARROW,
         }
     }
 
@@ -132,77 +185,175 @@ impl Http {
         &self,
         request: impl Fn() -> RequestBuilder,
     ) -> Result<Response, SourceError> {
-        let mut pause = self.options.backoff;
         let mut attempt = 1;
+        let mut renewed = false;
         loop {
-            let failure = match self.authorised(request())?.send().await {
-                Ok(response) if response.status().is_success() => return Ok(response),
-                Ok(response) => {
-                    let status = response.status();
-                    let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-                    let error = self.refused(status, response).await;
-                    if !again {
+            let (failure, asked) = match self.attempt(&request).await {
+                Ok(response) => return Ok(response),
+                Err(Attempt::Ends(error)) => return Err(error),
+                // A token may end before it said it would: once it is fetched anew.
+                Err(Attempt::Unauthorised(error)) => {
+                    if renewed || !self.credentials.forget().await {
                         return Err(error);
                     }
-                    error
+                    renewed = true;
+                    continue;
                 }
-                Err(error) => self.failed(chain(&error)),
+                Err(Attempt::Again(error, asked)) => (error, asked),
             };
             if attempt >= self.options.attempts {
                 return Err(failure);
             }
-            tracing::warn!(%failure, attempt, "trying again");
+            let pause = backoff::pause(
+                attempt,
+                self.options.backoff,
+                self.options.backoff_ceiling,
+                asked,
+            );
+            tracing::warn!(%failure, attempt, ?pause, "trying again");
             tokio::time::sleep(pause).await;
             attempt += 1;
-            pause *= 2;
         }
     }
 
-    async fn refused(&self, status: StatusCode, mut response: Response) -> SourceError {
-        let mut text = Vec::new();
-        while let Ok(Some(bytes)) = response.chunk().await {
-            text.extend_from_slice(&bytes);
-            if text.len() > EXCERPT_BYTES {
-                break;
+    async fn attempt(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, Attempt> {
+        let (client, built) = request().build_split();
+        let mut built = built.map_err(|error| Attempt::Ends(self.failed(chain(&error))))?;
+        let secrets = self.prepare(&mut built).await.map_err(|error| {
+            let failure = SourceError::Remote {
+                url: self.shown.clone(),
+                what: error.what,
+                todo: "check the credentials of the source and where they come from",
+            };
+            if error.again {
+                Attempt::Again(failure, None)
+            } else {
+                Attempt::Ends(failure)
+            }
+        })?;
+        match client.execute(built).await {
+            Ok(response) if response.status().is_success() => Ok(response),
+            Ok(response) => Err(self.refused(response, &secrets).await),
+            Err(error) => Err(Attempt::Again(self.failed(chain(&error)), None)),
+        }
+    }
+
+    /// Completes a request; returns the secrets that it carries, which no message may repeat.
+    async fn prepare(&self, request: &mut Request) -> Result<Vec<String>, CredentialError> {
+        let mut secrets = Vec::new();
+        for (name, text) in &self.options.headers {
+            let value = text.read()?;
+            let unfit = || CredentialError {
+                what: format!("the header {name} holds characters that a header cannot carry"),
+                again: false,
+            };
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
+            let mut header = HeaderValue::from_str(&value).map_err(|_| unfit())?;
+            header.set_sensitive(true);
+            request.headers_mut().insert(name, header);
+            if matches!(text, Text::File(_)) {
+                secrets.push(value);
             }
         }
-        let todo = match status.as_u16() {
-            300..=399 => "set the source's url to where the server redirects",
-            401 | 403 => "check the credentials and tenant headers of the source",
-            404 | 405 => "check the url: the server has no remote read at this address",
-            _ => "check the server and its log, then run again: the window was not stored",
+        self.credentials.authorise(request).await?;
+        let sent = request.headers().get(AUTHORIZATION);
+        if let Some(sent) = sent.and_then(|value| value.to_str().ok()) {
+            secrets.extend(sent.split_once(' ').map(|(_, rest)| rest.to_owned()));
+        }
+        if let (Some(name), Some(host)) = (
+            &self.options.tls.server_name,
+            self.options.url.host_str().map(str::to_owned),
+        ) {
+            // The connection is made to the certificate's name, which leads to the real host.
+            let authority = match request.url().port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host,
+            };
+            let unfit = |_| CredentialError {
+                what: "server_name is no host name".to_owned(),
+                again: false,
+            };
+            if let Ok(value) = HeaderValue::from_str(&authority) {
+                request.headers_mut().insert(HOST, value);
+            }
+            request.url_mut().set_host(Some(name)).map_err(unfit)?;
+        }
+        Ok(secrets)
+    }
+
+    async fn refused(&self, mut response: Response, secrets: &[String]) -> Attempt {
+        let status = response.status();
+        let asked = backoff::retry_after(response.headers());
+        let is_html = is_html(response.headers());
+        let mut text = Vec::new();
+        let read = async {
+            while let Ok(Some(bytes)) = response.chunk().await {
+                text.extend_from_slice(&bytes);
+                if text.len() > REFUSAL_BYTES {
+                    break;
+                }
+            }
         };
-        SourceError::Remote {
-            url: self.shown.clone(),
-            what: format!("the server answered {status}{}", excerpt(&text)),
-            todo,
+        // A refusal that trickles is a refusal.
+        let _ = tokio::time::timeout(self.options.idle_timeout, read).await;
+        let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+        let text = scrub(&String::from_utf8_lossy(&text), &secrets);
+        let said = if is_html {
+            String::new()
+        } else {
+            excerpt(text.as_bytes())
+        };
+        let what = format!("the server answered {status}{said}");
+        match limits::refusal(status.as_u16(), &text) {
+            Refusal::TooMuch => Attempt::Ends(self.limited(what)),
+            Refusal::TooSlow => Attempt::Again(self.limited(what), asked),
+            Refusal::Later => Attempt::Again(self.failed(what), asked),
+            Refusal::No => {
+                let todo = match status.as_u16() {
+                    300..=399 => "set the source's url to where the server redirects",
+                    401 | 403 => "check the credentials and tenant headers of the source",
+                    404 | 405 => {
+                        "check the url and mode: the server has no remote read (or export, or query \
+                         API) at this address"
+                    }
+                    _ => "check the server and its log, then run again: the window was not stored",
+                };
+                let error = SourceError::Refused {
+                    url: self.shown.clone(),
+                    status: status.as_u16(),
+                    what,
+                    todo,
+                };
+                if status == StatusCode::UNAUTHORIZED {
+                    Attempt::Unauthorised(error)
+                } else {
+                    Attempt::Ends(error)
+                }
+            }
         }
     }
+}
 
-    fn authorised(&self, mut request: RequestBuilder) -> Result<RequestBuilder, SourceError> {
-        for (name, value) in &self.options.headers {
-            request = request.header(name, value);
-        }
-        if let Some(path) = &self.options.bearer_token_file {
-            request = request.bearer_auth(self.secret(path)?);
-        } else if let Some(basic) = &self.options.basic_auth {
-            let password = self.secret(&basic.password_file)?;
-            request = request.basic_auth(&basic.username, Some(password));
-        }
-        Ok(request)
-    }
+/// How an attempt failed.
+enum Attempt {
+    Ends(SourceError),
+    Unauthorised(SourceError),
+    Again(SourceError, Option<Duration>),
+}
 
-    fn secret(&self, path: &Path) -> Result<String, SourceError> {
-        let text = std::fs::read_to_string(path).map_err(|error| SourceError::Remote {
-            url: self.shown.clone(),
-            what: format!(
-                "the secret file {} cannot be read ({error})",
-                path.display()
-            ),
-            todo: "mount the file or correct its path in the source",
-        })?;
-        Ok(text.trim().to_owned())
+fn is_html(headers: &HeaderMap) -> bool {
+    let kind = headers.get(reqwest::header::CONTENT_TYPE);
+    kind.and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("text/html"))
+}
+
+/// A text in which no secret is repeated.
+pub(super) fn scrub(text: &str, secrets: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|s| s.len() >= SECRET_BYTES) {
+        text = text.replace(secret, "…");
     }
+    text
 }
 
 /// An error with its causes, which reqwest keeps apart, and without the address.

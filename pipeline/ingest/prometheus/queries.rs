@@ -15,7 +15,7 @@ use crate::model::time::HOUR_MS;
 /// Far larger than any answer that is asked for here.
 const MAX_BODY_BYTES: usize = 32 << 20;
 /// The search for the newest sample begins here: 2100-01-01.
-const FAR_MS: i64 = 4_102_444_800_000;
+pub(super) const FAR_MS: i64 = 4_102_444_800_000;
 
 impl RemoteSource {
     /// The server's own count of samples, per metric name, of the series that `matchers` accept;
@@ -27,33 +27,59 @@ impl RemoteSource {
         matchers: &[Matcher],
         window: TimeWindow,
     ) -> Result<BTreeMap<String, u64>, SourceError> {
+        let mut counts = BTreeMap::new();
+        for name in names {
+            counts.insert(name.clone(), self.count(name, matchers, window).await?);
+        }
+        Ok(counts)
+    }
+
+    /// The server's own count of one name's samples.
+    pub(super) async fn count(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        window: TimeWindow,
+    ) -> Result<u64, SourceError> {
+        if window.is_empty() {
+            return Ok(0);
+        }
         let span_ms = window.end_ms - window.start_ms;
         // Ranges are open on the left since version 3 and were closed before: a sample at the
         // millisecond before the window must not be counted, one at its start must.
-        let range_ms = if self.ranges_are_closed().await? {
-            span_ms - 1
+        let closed = self
+            .closed_ranges
+            .get_or_try_init(|| self.ranges_are_closed());
+        let range_ms = if *closed.await? { span_ms - 1 } else { span_ms };
+        let mut all = vec![Matcher::equal("__name__", name)];
+        all.extend(matchers.iter().filter(|m| m.label != "__name__").cloned());
+        let selector = selector(&all);
+        let expression = if range_ms == 0 {
+            format!("count({selector})")
         } else {
-            span_ms
+            format!("sum(count_over_time({selector}[{range_ms}ms]))")
         };
-        let mut counts = BTreeMap::new();
-        if window.is_empty() {
-            return Ok(counts);
-        }
-        for name in names {
-            let mut selector = format!("__name__={}", quoted(name));
-            for matcher in matchers {
-                selector.push(',');
-                selector.push_str(&promql(matcher));
-            }
-            let expression = if range_ms == 0 {
-                format!("count({{{selector}}})")
-            } else {
-                format!("sum(count_over_time({{{selector}}}[{range_ms}ms]))")
-            };
-            let value = self.scalar(&expression, window.end_ms - 1).await?;
-            counts.insert(name.clone(), value as u64);
-        }
-        Ok(counts)
+        let value = self.scalar(&expression, window.end_ms - 1).await?;
+        Ok(value as u64)
+    }
+
+    /// The names that the server's index has for `matchers` in a window.
+    pub(super) async fn names(
+        &self,
+        matchers: &[Matcher],
+        window: TimeWindow,
+    ) -> Result<Vec<String>, SourceError> {
+        let parameters = [
+            ("match[]", selector(matchers)),
+            ("start", seconds(window.start_ms)),
+            ("end", seconds(window.end_ms - 1)),
+        ];
+        let data = self
+            .api("api/v1/label/__name__/values", &parameters)
+            .await?;
+        let names = data.as_array().map(Vec::as_slice).unwrap_or_default();
+        let names = names.iter().filter_map(Value::as_str);
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// Whether a range of a minute holds both of its edges.
@@ -64,9 +90,20 @@ impl RemoteSource {
         Ok(edges > 1.5)
     }
 
+    /// What time the server says it is.
+    pub(super) async fn server_now_ms(&self) -> Result<i64, SourceError> {
+        let now = self.value("vector(time())", &[]).await?;
+        Ok((now * 1000.0) as i64)
+    }
+
     /// The value of a query with one result at an instant; 0 if it has none.
     async fn scalar(&self, expression: &str, at_ms: i64) -> Result<f64, SourceError> {
-        let parameters = [("query", expression.to_owned()), ("time", seconds(at_ms))];
+        self.value(expression, &[("time", seconds(at_ms))]).await
+    }
+
+    async fn value(&self, expression: &str, more: &[(&str, String)]) -> Result<f64, SourceError> {
+        let mut parameters = vec![("query", expression.to_owned())];
+        parameters.extend_from_slice(more);
         let data = self.api("api/v1/query", &parameters).await?;
         let unexpected = || {
             self.http
@@ -109,7 +146,7 @@ impl RemoteSource {
         Ok(Some(TimeWindow::new(start_ms, (low + 1) * HOUR_MS)))
     }
 
-    async fn any_between(&self, from_ms: i64, to_ms: i64) -> Result<bool, SourceError> {
+    pub(super) async fn any_between(&self, from_ms: i64, to_ms: i64) -> Result<bool, SourceError> {
         let parameters = [("start", seconds(from_ms)), ("end", seconds(to_ms))];
         let data = self.api("api/v1/labels", &parameters).await?;
         Ok(data.as_array().is_some_and(|names| !names.is_empty()))
@@ -142,10 +179,20 @@ impl RemoteSource {
 }
 
 /// Seconds since the epoch as the API takes them, exact to the millisecond.
-fn seconds(ms: i64) -> String {
+pub(super) fn seconds(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let ms = ms.unsigned_abs();
     format!("{sign}{}.{:03}", ms / 1000, ms % 1000)
+}
+
+/// The selector of all series that `matchers` accept. One that accepts series without a name must
+/// say so in PromQL: a selector needs a matcher that is not satisfied by the empty value.
+pub(super) fn selector(matchers: &[Matcher]) -> String {
+    let mut parts: Vec<String> = matchers.iter().map(promql).collect();
+    if matchers.iter().all(|matcher| matcher.accepts_value("")) {
+        parts.push("__name__!=\"\"".to_owned());
+    }
+    format!("{{{}}}", parts.join(","))
 }
 
 fn promql(matcher: &Matcher) -> String {
@@ -179,6 +226,8 @@ mod tests {
             promql(&Matcher::prefix("job", "a.")),
             r#"job=~"a\\.(?s:.*)""#
         );
+        assert_eq!(selector(&[matcher]), r#"{job="a\"} or {x=\"\\\n"}"#);
+        assert_eq!(selector(&[]), r#"{__name__!=""}"#);
         assert_eq!(seconds(1_500), "1.500");
         assert_eq!(seconds(-1), "-0.001");
     }

@@ -10,6 +10,13 @@ use crate::model::TimeWindow;
 
 /// No frame is longer: what the Go client refuses as well. Prometheus aims at 1 MiB.
 const MAX_FRAME_BYTES: u64 = 50 << 20;
+/// Parts of one series in one message. A part of two bytes becomes a struct of fifty, so they are
+/// counted before any is made.
+const MAX_LABELS: usize = 1024;
+const MAX_CHUNKS: usize = 1 << 20;
+const MAX_SAMPLES: usize = 16 << 20;
+/// Bytes of one histogram: thousands of buckets.
+const MAX_HISTOGRAM_BYTES: usize = 64 << 10;
 
 pub(super) const SAMPLES: i32 = 0;
 pub(super) const STREAMED_XOR_CHUNKS: i32 = 1;
@@ -45,14 +52,6 @@ pub(super) struct LabelMatcher {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ChunkedReadResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) chunked_series: Vec<ChunkedSeries>,
-    #[prost(int64, tag = "2")]
-    pub(super) query_index: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
 pub(super) struct ChunkedSeries {
     #[prost(message, repeated, tag = "1")]
     pub(super) labels: Vec<Label>,
@@ -78,18 +77,6 @@ pub(super) struct Chunk {
     pub(super) encoding: i32,
     #[prost(bytes = "bytes", tag = "4")]
     pub(super) data: Bytes,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ReadResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) results: Vec<QueryResult>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct QueryResult {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) timeseries: Vec<TimeSeries>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -204,6 +191,118 @@ fn quote(text: &str) -> String {
 
 pub(super) fn labels(wire: Vec<Label>) -> Labels {
     wire.into_iter().map(|l| (l.name, l.value)).collect()
+}
+
+/// The series of one frame of a stream (`ChunkedReadResponse`), one at a time.
+pub(super) fn chunked_series(
+    frame: &Bytes,
+    mut each: impl FnMut(ChunkedSeries) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    walk(frame, |number, field| match (number, field) {
+        (1, Field::Bytes(series)) => {
+            weigh(&series, MAX_CHUNKS, usize::MAX)?;
+            each(decode(series)?)
+        }
+        (2, Field::Number(0)) => Ok(()),
+        (2, _) => Err(malformed("a frame answers a query that was not asked")),
+        _ => Ok(()),
+    })
+}
+
+/// The series of an unstreamed answer (`ReadResponse`), one at a time.
+pub(super) fn time_series(
+    answer: &Bytes,
+    mut each: impl FnMut(TimeSeries) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    walk(answer, |number, field| {
+        let (1, Field::Bytes(result)) = (number, field) else {
+            return Ok(());
+        };
+        walk(&result, |number, field| {
+            let (1, Field::Bytes(series)) = (number, field) else {
+                return Ok(());
+            };
+            weigh(&series, MAX_SAMPLES, MAX_HISTOGRAM_BYTES)?;
+            each(decode(series)?)
+        })
+    })
+}
+
+/// Why a message was not read to its end: it is bad, or who took its series had enough.
+pub(super) enum ReadError {
+    Malformed(String),
+    Taker(super::SourceError),
+}
+
+fn malformed(what: impl Into<String>) -> ReadError {
+    ReadError::Malformed(what.into())
+}
+
+fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, ReadError> {
+    M::decode(bytes).map_err(|e| malformed(format!("a message is malformed ({e})")))
+}
+
+/// Counts what a series holds before it is made: labels (field 1), chunks or samples (field 2),
+/// histograms (field 4).
+fn weigh(series: &Bytes, most_parts: usize, most_histogram_bytes: usize) -> Result<(), ReadError> {
+    let (mut labels, mut parts) = (0, 0);
+    walk(series, |number, field| {
+        match number {
+            1 => labels += 1,
+            2 | 4 => parts += 1,
+            _ => {}
+        }
+        if labels > MAX_LABELS {
+            return Err(malformed(format!(
+                "a series has more than {MAX_LABELS} labels"
+            )));
+        }
+        if parts > most_parts {
+            return Err(malformed(format!(
+                "a series has more than {most_parts} parts"
+            )));
+        }
+        match field {
+            Field::Bytes(bytes) if number == 4 && bytes.len() > most_histogram_bytes => {
+                Err(malformed("a histogram has more than 64 KiB"))
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
+enum Field {
+    Number(u64),
+    Bytes(Bytes),
+}
+
+/// The fields of a message, none of them decoded.
+fn walk(
+    message: &Bytes,
+    mut each: impl FnMut(u64, Field) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    let bad = |e: prost::DecodeError| malformed(format!("a message is malformed ({e})"));
+    let short = || malformed("a message is malformed (it ends within a field)");
+    let mut rest = message.clone();
+    while rest.has_remaining() {
+        let key = prost::encoding::decode_varint(&mut rest).map_err(bad)?;
+        let field = match key & 7 {
+            0 => Field::Number(prost::encoding::decode_varint(&mut rest).map_err(bad)?),
+            1 if rest.remaining() >= 8 => Field::Number(rest.get_u64_le()),
+            5 if rest.remaining() >= 4 => Field::Number(u64::from(rest.get_u32_le())),
+            2 => {
+                let len = prost::encoding::decode_varint(&mut rest).map_err(bad)?;
+                let len = usize::try_from(len).map_err(|_| short())?;
+                if len > rest.remaining() {
+                    return Err(short());
+                }
+                Field::Bytes(rest.split_to(len))
+            }
+            _ => return Err(short()),
+        };
+        each(key >> 3, field)?;
+    }
+    Ok(())
 }
 
 impl Histogram {
@@ -346,17 +445,56 @@ mod tests {
             let mut frames = Frames::default();
             frames.push(&bytes);
             while let Ok(Some(message)) = frames.next() {
-                let _ = ChunkedReadResponse::decode(message);
+                let _ = chunked_series(&message, |_| Ok(()));
             }
-            let _ = ChunkedReadResponse::decode(bytes.as_slice());
-            if let Ok(response) = ReadResponse::decode(bytes.as_slice()) {
-                for series in response.results.into_iter().flat_map(|r| r.timeseries) {
-                    for histogram in series.histograms {
-                        let _ = histogram.into_sample();
-                    }
+            let bytes = Bytes::from(bytes);
+            let _ = chunked_series(&bytes, |_| Ok(()));
+            let _ = time_series(&bytes, |series| {
+                for histogram in series.histograms {
+                    let _ = histogram.into_sample();
                 }
-            }
+                Ok(())
+            });
         }
+    }
+
+    /// A few bytes that would become gigabytes are refused before they do.
+    #[test]
+    fn parts_are_counted_before_they_are_made() {
+        let refusal = |message: Vec<u8>, stream: bool| {
+            let mut taken = 0;
+            let message = Bytes::from(message);
+            let outcome = if stream {
+                chunked_series(&message, |_| {
+                    taken += 1;
+                    Ok(())
+                })
+            } else {
+                time_series(&message, |_| {
+                    taken += 1;
+                    Ok(())
+                })
+            };
+            assert_eq!(taken, 0);
+            match outcome {
+                Err(ReadError::Malformed(what)) => what,
+                _ => panic!("nothing was refused"),
+            }
+        };
+        let field = |number: u8, body: &[u8]| {
+            let mut out = vec![number << 3 | 2];
+            prost::encoding::encode_varint(body.len() as u64, &mut out);
+            out.extend(body);
+            out
+        };
+        let labels = field(1, &[0x0a, 0].repeat(1025));
+        assert!(refusal(labels, true).contains("1024 labels"));
+        let chunks = field(1, &[0x12, 0].repeat((1 << 20) + 1));
+        assert!(refusal(chunks, true).contains("parts"));
+        let samples = field(1, &field(1, &[0x12, 0].repeat((16 << 20) + 1)));
+        assert!(refusal(samples, false).contains("parts"));
+        let histogram = field(1, &field(1, &field(4, &vec![0; 70_000])));
+        assert!(refusal(histogram, false).contains("64 KiB"));
     }
 
     #[test]

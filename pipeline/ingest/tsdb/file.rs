@@ -1,14 +1,21 @@
-//! Owns positioned, buffered reads of one block file and the words for what is wrong with it.
-//! Never maps memory: a file that shrinks under a mapping kills the process.
+//! Owns positioned, buffered reads of one block file, on disk or in a bucket, and the words for
+//! what is wrong with it. Never maps memory: a file that shrinks under a mapping kills the process.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::cursor::be32;
+use super::remote::RemoteObject;
 use crate::ingest::prometheus::SourceError;
 
 const TODO: &str =
     "restore the block from its origin (a fresh snapshot or copy), or move it out of the folder";
+
+/// The longest part of a file that is read at once: symbols and postings of ten million series
+/// stay below.
+const MAX_PART_BYTES: usize = 256 << 20;
 
 /// The error of a block file: what is wrong, where, what to do.
 pub(super) fn broken(path: &Path, what: impl Into<String>) -> SourceError {
@@ -19,26 +26,50 @@ pub(super) fn broken(path: &Path, what: impl Into<String>) -> SourceError {
     }
 }
 
+enum Backing {
+    Local(File),
+    Remote(Box<RemoteObject>),
+}
+
 /// A file and the part of it that was read last.
 pub(super) struct BlockFile {
     path: PathBuf,
-    file: File,
+    backing: Backing,
     len: u64,
     buffer: Vec<u8>,
     start: u64,
 }
 
 impl BlockFile {
-    pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
+    pub(super) fn local(path: &Path) -> Result<Self, SourceError> {
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (len, file) = opened.map_err(|e| broken(path, format!("it cannot be opened ({e})")))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
+        let (len, file) = opened.map_err(|e| {
+            // Blocks go whole: where its meta.json is left, a file of it was lost.
+            let block = path.ancestors().skip(1).take(2);
+            let is_block = block.map(|p| p.join("meta.json")).any(|meta| meta.exists());
+            if e.kind() == std::io::ErrorKind::NotFound && !is_block {
+                return SourceError::Vanished {
+                    path: path.to_owned(),
+                };
+            }
+            broken(path, format!("it cannot be opened ({e})"))
+        })?;
+        Ok(Self::new(path.to_owned(), Backing::Local(file), len))
+    }
+
+    pub(super) fn remote(object: RemoteObject) -> Self {
+        let (path, len) = (object.path().to_owned(), object.len());
+        Self::new(path, Backing::Remote(Box::new(object)), len)
+    }
+
+    const fn new(path: PathBuf, backing: Backing, len: u64) -> Self {
+        Self {
+            path,
+            backing,
             len,
             buffer: Vec::new(),
             start: 0,
-        })
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -51,6 +82,14 @@ impl BlockFile {
 
     pub(super) fn broken(&self, what: impl Into<String>) -> SourceError {
         broken(&self.path, what)
+    }
+
+    /// Says which parts will be asked for, ascending; a bucket fetches them ahead, those that lie
+    /// within `gap` of each other as one. What was said before is forgotten.
+    pub(super) fn will_read(&mut self, parts: impl Iterator<Item = Range<u64>>, gap: u64) {
+        if let Backing::Remote(object) = &mut self.backing {
+            object.plan(parts, gap);
+        }
     }
 
     /// `len` bytes at `at`; where the file must be touched, up to `ahead` bytes are read at once.
@@ -68,19 +107,55 @@ impl BlockFile {
             );
             return Err(self.broken(what));
         };
+        if len > MAX_PART_BYTES {
+            let what = format!("{len} bytes at byte {at} belong together, more than are read");
+            return Err(self.broken(what));
+        }
         if at < self.start || end > self.start + self.buffer.len() as u64 {
-            let size = (len.max(ahead) as u64).min(self.len - at) as usize;
-            self.buffer.resize(size, 0);
-            self.start = at;
-            if let Err(error) = self.file.read_exact_at(&mut self.buffer, at) {
-                self.buffer.clear();
-                return Err(self.broken(format!("reading byte {at} failed ({error})")));
-            }
+            self.fill(at, len, ahead)?;
         }
         let from = (at - self.start) as usize;
         self.buffer
             .get(from..from + len)
             .ok_or_else(|| broken(&self.path, "it changed while it was read"))
+    }
+
+    fn fill(&mut self, at: u64, len: usize, ahead: usize) -> Result<(), SourceError> {
+        let size = (len.max(ahead) as u64).min(self.len - at) as usize;
+        match &mut self.backing {
+            Backing::Local(file) => {
+                self.buffer.resize(size, 0);
+                self.start = at;
+                if let Err(error) = file.read_exact_at(&mut self.buffer, at) {
+                    self.buffer.clear();
+                    return Err(self.broken(format!("reading byte {at} failed ({error})")));
+                }
+            }
+            Backing::Remote(object) => {
+                // What is here of it stays; the rest comes in the pieces that were planned.
+                let held = self.start..self.start + self.buffer.len() as u64;
+                if held.contains(&at) {
+                    self.buffer.drain(..(at - self.start) as usize);
+                } else {
+                    self.buffer.clear();
+                }
+                self.start = at;
+                let end = at + len as u64;
+                loop {
+                    let next = at + self.buffer.len() as u64;
+                    if next >= end {
+                        break;
+                    }
+                    let wanted = if self.buffer.is_empty() {
+                        at + size as u64
+                    } else {
+                        end
+                    };
+                    object.read_into(&mut self.buffer, next..wanted)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A section: four bytes of length, the bytes, their checksum. Returns where the next begins.
@@ -102,57 +177,5 @@ impl BlockFile {
             ));
         }
         Ok((body, at + whole))
-    }
-}
-
-/// The big-endian number that the slice begins with; shorter slices count as padded with zeros.
-pub(super) fn be32(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().map_or(0, |b| u32::from_be_bytes(*b))
-}
-
-/// Reads numbers and strings off a slice; every read is `None` past the end.
-pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
-
-impl<'a> Cursor<'a> {
-    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    pub(super) fn be32(&mut self) -> Option<u32> {
-        self.take(4).map(be32)
-    }
-
-    pub(super) fn be64(&mut self) -> Option<u64> {
-        let (head, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(u64::from_be_bytes(*head))
-    }
-
-    pub(super) fn uvarint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            if shift == 63 && *byte > 1 {
-                return None;
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            if *byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    pub(super) fn varint(&mut self) -> Option<i64> {
-        let zigzag = self.uvarint()?;
-        Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
-    }
-
-    pub(super) fn string(&mut self) -> Option<&'a str> {
-        let len = usize::try_from(self.uvarint()?).ok()?;
-        std::str::from_utf8(self.take(len)?).ok()
     }
 }

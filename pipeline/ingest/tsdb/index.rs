@@ -1,17 +1,32 @@
-//! Owns the index of a block (format 2): verified whole when the block is opened, then asked for
-//! the series that matchers accept. Does not read chunks.
+//! Owns the index of a block (format 2), asked for the series that matchers accept. Whatever is
+//! read of it is held against its checksum. Does not read chunks.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::file::{BlockFile, Cursor, be32};
+use super::cursor::{Cursor, be32};
+use super::file::BlockFile;
 use crate::ingest::prometheus::{Labels, Matcher, SourceError};
 
 const MAGIC: u32 = 0xbaaa_d700;
-const HEADER_BYTES: u64 = 5;
-const TOC_BYTES: u64 = 52;
+pub(super) const HEADER_BYTES: u64 = 5;
+pub(super) const TOC_BYTES: u64 = 52;
 /// Series are numbered by their offset in units of this.
-const SERIES_ALIGN: u64 = 16;
-const READ_AHEAD: usize = 256 << 10;
+pub(super) const SERIES_ALIGN: u64 = 16;
+pub(super) const READ_AHEAD: usize = 256 << 10;
+/// Read at once of a list of postings that was not announced.
+const POSTINGS_AHEAD: usize = 256 << 10;
+/// More than most lists of postings and most series have: what is planned of each in a bucket.
+const POSTINGS_GUESS: u64 = 4 << 10;
+const SERIES_GUESS: u64 = 512;
+/// What lies between two wanted parts is fetched with them if it is no more than this.
+const INDEX_GAP: u64 = 32 << 10;
+/// Read at once of the header's parts, whose lengths the table of contents suggests.
+const HEADER_AHEAD: u64 = 64 << 20;
+/// A series of a million chunks stays below.
+const MAX_SERIES_BYTES: u64 = 16 << 20;
+/// Labels of one series, names and values: each is a reference, so a few bytes can mean gigabytes.
+const MAX_LABEL_BYTES: usize = 1 << 20;
 
 /// Where a chunk lies and the (closed) time it spans.
 #[derive(Debug, Clone, Copy)]
@@ -29,24 +44,21 @@ pub(super) struct IndexSeries {
     pub(super) chunks: Vec<ChunkRef>,
 }
 
-/// What the verification of an index found.
-#[derive(Debug, Default)]
-pub(super) struct Summary {
+pub(super) struct Toc {
+    pub(super) symbols: u64,
     pub(super) series: u64,
-    pub(super) chunks: u64,
-    /// First and last millisecond of all chunks.
-    pub(super) span_ms: Option<(i64, i64)>,
-    /// Greatest chunk offset of each segment, by segment.
-    pub(super) segments: Vec<Option<u32>>,
+    pub(super) label_indices: u64,
+    pub(super) label_table: u64,
+    pub(super) postings: u64,
+    pub(super) postings_table: u64,
 }
 
-struct Toc {
-    symbols: u64,
-    series: u64,
-    label_indices: u64,
-    label_table: u64,
-    postings: u64,
-    postings_table: u64,
+/// What every read of an index needs: read once of a block in a bucket.
+pub(super) struct Header {
+    pub(super) toc: Toc,
+    symbols: Symbols,
+    /// The body of the postings offset table.
+    postings: Vec<u8>,
 }
 
 /// The symbol table's payload and where each string begins in it.
@@ -56,128 +68,29 @@ struct Symbols {
 }
 
 pub(super) struct Index {
-    file: BlockFile,
-    toc: Toc,
-    symbols: Symbols,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Part {
-    /// One section, exactly here.
-    Table,
-    /// Sections one after the other, aligned to four bytes.
-    Sections,
-    Series,
-    End,
+    pub(super) file: BlockFile,
+    header: Arc<Header>,
 }
 
 impl Index {
-    pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
-        let mut file = BlockFile::open(path)?;
-        if file.len() < HEADER_BYTES + TOC_BYTES {
-            return Err(file.broken("it is too short for an index"));
-        }
-        let header = file.bytes(0, 5, 0)?;
-        let (magic, version) = (be32(header), header.last().copied());
-        if magic != MAGIC {
-            return Err(file.broken("it does not begin like an index"));
-        }
-        if version != Some(2) {
-            let what = format!("its format is {}, not 2", version.unwrap_or(0));
-            return Err(file.broken(what));
-        }
-        let toc = read_toc(&mut file)?;
-        let symbols = Symbols::read(&mut file, toc.symbols)?;
-        Ok(Self { file, toc, symbols })
-    }
-
-    /// Reads the whole file once: every checksum, every series, and that nothing but zeros lies
-    /// between the sections. Later reads of a part may then trust the rest to be consistent.
-    pub(super) fn verify(&mut self) -> Result<Summary, SourceError> {
-        let toc = &self.toc;
-        let end = self.file.len() - TOC_BYTES;
-        let mut parts = vec![(end, Part::End)];
-        for (at, part) in [
-            (toc.symbols, Part::Table),
-            (toc.series, Part::Series),
-            (toc.label_indices, Part::Sections),
-            (toc.postings, Part::Sections),
-            (toc.label_table, Part::Table),
-            (toc.postings_table, Part::Table),
-        ] {
-            if at != 0 {
-                parts.push((at, part));
-            }
-        }
-        parts.sort_by_key(|(at, part)| (*at, *part == Part::End));
-        let mut summary = Summary::default();
-        let mut at = HEADER_BYTES;
-        for pair in parts.windows(2) {
-            let [(start, part), (stop, _)] = *pair else {
-                continue;
-            };
-            self.expect_zeros(at, start)?;
-            if start < at || stop > end {
-                return Err(self.file.broken("its sections overlap"));
-            }
-            at = start;
-            if part == Part::Table && start < stop {
-                at = self.file.section(start, READ_AHEAD)?.1;
-                if at > stop {
-                    return Err(self.file.broken("its sections overlap"));
-                }
-                continue;
-            }
-            while let Some(next) = self.skip_padding(at, stop, part)? {
-                at = match part {
-                    Part::Series => {
-                        let (series, after) = self.series_at(next)?;
-                        summary.add(&series, &self.file)?;
-                        after
-                    }
-                    _ => self.file.section(next, READ_AHEAD)?.1,
-                };
-                if at > stop {
-                    return Err(self.file.broken("its sections overlap"));
-                }
-            }
-            at = stop;
-        }
-        Ok(summary)
-    }
-
-    /// Where the next entry begins at or after `at`, `None` if only padding is left before `stop`.
-    fn skip_padding(&mut self, at: u64, stop: u64, part: Part) -> Result<Option<u64>, SourceError> {
-        let align = if part == Part::Series {
-            SERIES_ALIGN
-        } else {
-            4
+    /// Opens an index; `known` is its header, if it was read before.
+    pub(super) fn open(
+        mut file: BlockFile,
+        known: Option<Arc<Header>>,
+    ) -> Result<Self, SourceError> {
+        let header = match known {
+            Some(header) => header,
+            None => Arc::new(Header::read(&mut file)?),
         };
-        let next = at.next_multiple_of(align);
-        if next >= stop {
-            self.expect_zeros(at, stop)?;
-            return Ok(None);
-        }
-        self.expect_zeros(at, next)?;
-        Ok(Some(next))
+        Ok(Self { file, header })
     }
 
-    fn expect_zeros(&mut self, from: u64, to: u64) -> Result<(), SourceError> {
-        let len = to.saturating_sub(from);
-        if len >= SERIES_ALIGN {
-            let what = format!("{len} bytes from byte {from} belong to no section");
-            return Err(self.file.broken(what));
-        }
-        let bytes = self.file.bytes(from, len as usize, READ_AHEAD)?;
-        if bytes.iter().any(|byte| *byte != 0) {
-            let what = format!("the padding at byte {from} is not zero");
-            return Err(self.file.broken(what));
-        }
-        Ok(())
+    pub(super) fn header(&self) -> &Arc<Header> {
+        &self.header
     }
 
     /// The series at an offset, and where it ends.
-    fn series_at(&mut self, at: u64) -> Result<(IndexSeries, u64), SourceError> {
+    pub(super) fn series_at(&mut self, at: u64) -> Result<(IndexSeries, u64), SourceError> {
         let rest = self.file.len().saturating_sub(at).min(10) as usize;
         let mut cursor = Cursor(self.file.bytes(at, rest, READ_AHEAD)?);
         let len = cursor.uvarint();
@@ -188,11 +101,15 @@ impl Index {
             let what = format!("the series at byte {at} is longer than the file");
             return Err(self.file.broken(what));
         };
+        if len > MAX_SERIES_BYTES {
+            let what = format!("the series at byte {at} has {len} bytes, more than any has");
+            return Err(self.file.broken(what));
+        }
         let bytes = self.file.bytes(at + prefix, len as usize + 4, READ_AHEAD)?;
         let (body, sum) = bytes.split_at(len as usize);
         let valid = crc32c::crc32c(body) == be32(sum);
         let series = if valid {
-            parse_series(body, &self.symbols).ok_or("is malformed")
+            parse_series(body, &self.header.symbols).ok_or("is malformed")
         } else {
             Err("fails its checksum")
         };
@@ -200,6 +117,15 @@ impl Index {
             Ok(series) => Ok((series, after)),
             Err(what) => Err(self.file.broken(format!("the series at byte {at} {what}"))),
         }
+    }
+
+    /// Says which series will be asked for.
+    pub(super) fn will_read(&mut self, numbers: &[u32]) {
+        let parts = numbers.iter().map(|number| {
+            let at = u64::from(*number) * SERIES_ALIGN;
+            at..at + SERIES_GUESS
+        });
+        self.file.will_read(parts, INDEX_GAP);
     }
 
     pub(super) fn series(&mut self, number: u32) -> Result<IndexSeries, SourceError> {
@@ -210,13 +136,23 @@ impl Index {
         self.file.path()
     }
 
-    /// The numbers, ascending, of the series that may satisfy all matchers; their labels decide.
-    pub(super) fn select(&mut self, matchers: &[Matcher]) -> Result<Vec<u32>, SourceError> {
-        // A matcher that accepts the absent label has no list of its own.
-        let listed: Vec<_> = matchers.iter().filter(|m| !m.accepts_value("")).collect();
+    /// The numbers, ascending, of the series that may satisfy all matchers, in a block whose
+    /// series get the labels `external` where they have none of that name; their labels decide.
+    pub(super) fn select(
+        &mut self,
+        matchers: &[Matcher],
+        external: &Labels,
+    ) -> Result<Vec<u32>, SourceError> {
+        // A matcher that accepts what a series without the label gets has no list of its own.
+        let listed: Vec<_> = matchers
+            .iter()
+            .filter(|m| !m.accepts_value(external.get(&m.label).unwrap_or("")))
+            .collect();
         let wanted = self.postings_offsets(&listed)?;
         let mut selected: Option<Vec<u32>> = None;
         for offsets in wanted {
+            let parts = offsets.iter().map(|at| *at..at + POSTINGS_GUESS);
+            self.file.will_read(parts, INDEX_GAP);
             let mut union = Vec::new();
             for offset in offsets {
                 self.read_postings(offset, &mut union)?;
@@ -234,22 +170,36 @@ impl Index {
         Ok(selected.unwrap_or_default())
     }
 
+    /// Whether any of the series, ascending, has a label of its own by this name.
+    pub(super) fn has_label(&mut self, name: &str, numbers: &[u32]) -> Result<bool, SourceError> {
+        let any = Matcher::not_equal(name, "");
+        let mut holders = Vec::new();
+        for offset in self.postings_offsets(&[&any])?.into_iter().flatten() {
+            self.read_postings(offset, &mut holders)?;
+            if holders.iter().any(|n| numbers.binary_search(n).is_ok()) {
+                return Ok(true);
+            }
+            holders.clear();
+        }
+        Ok(false)
+    }
+
     /// Per matcher the offsets of the postings of the values that it accepts; without a matcher
     /// the list of all series, which stands under the empty name.
-    fn postings_offsets(&mut self, listed: &[&Matcher]) -> Result<Vec<Vec<u64>>, SourceError> {
+    fn postings_offsets(&self, listed: &[&Matcher]) -> Result<Vec<Vec<u64>>, SourceError> {
         let mut offsets = vec![Vec::new(); listed.len().max(1)];
-        if self.toc.postings_table == 0 {
+        if self.header.postings.is_empty() {
             return Ok(offsets);
         }
-        let (body, _) = self.file.section(self.toc.postings_table, 0)?;
-        let mut cursor = Cursor(body);
+        let end = self.file.len();
+        let mut cursor = Cursor(&self.header.postings);
         let mut read = || -> Option<()> {
             for _ in 0..cursor.be32()? {
                 if cursor.uvarint()? != 2 {
                     return None;
                 }
                 let (name, value) = (cursor.string()?, cursor.string()?);
-                let offset = cursor.uvarint()?;
+                let offset = cursor.uvarint().filter(|offset| *offset < end)?;
                 if listed.is_empty() && name.is_empty() {
                     offsets.first_mut()?.push(offset);
                 }
@@ -268,7 +218,7 @@ impl Index {
     }
 
     fn read_postings(&mut self, at: u64, into: &mut Vec<u32>) -> Result<(), SourceError> {
-        let (body, _) = self.file.section(at, READ_AHEAD)?;
+        let (body, _) = self.file.section(at, POSTINGS_AHEAD)?;
         let mut cursor = Cursor(body);
         let count = cursor.be32();
         if count.map(u64::from) != Some(cursor.0.len() as u64 / 4) || cursor.0.len() % 4 != 0 {
@@ -280,25 +230,40 @@ impl Index {
     }
 }
 
-impl Summary {
-    fn add(&mut self, series: &IndexSeries, file: &BlockFile) -> Result<(), SourceError> {
-        self.series += 1;
-        self.chunks += series.chunks.len() as u64;
-        for chunk in &series.chunks {
-            let span = self.span_ms.get_or_insert((chunk.min_ms, chunk.max_ms));
-            *span = (span.0.min(chunk.min_ms), span.1.max(chunk.max_ms));
-            let segment = chunk.segment as usize;
-            if segment >= 1 << 16 {
-                return Err(file.broken("a chunk lies in a segment beyond the 65,536th"));
-            }
-            if self.segments.len() <= segment {
-                self.segments.resize(segment + 1, None);
-            }
-            if let Some(last) = self.segments.get_mut(segment) {
-                *last = (*last).max(Some(chunk.offset));
-            }
+impl Header {
+    fn read(file: &mut BlockFile) -> Result<Self, SourceError> {
+        if file.len() < HEADER_BYTES + TOC_BYTES {
+            return Err(file.broken("it is too short for an index"));
         }
-        Ok(())
+        let toc = read_toc(file)?;
+        // Symbols lie between the first bytes and the series: one request brings both.
+        let ahead = toc.series.min(HEADER_AHEAD) as usize;
+        let header = file.bytes(0, 5, ahead)?;
+        let (magic, version) = (be32(header), header.last().copied());
+        if magic != MAGIC {
+            return Err(file.broken("it does not begin like an index"));
+        }
+        if version != Some(2) {
+            let what = format!("its format is {}, not 2", version.unwrap_or(0));
+            return Err(file.broken(what));
+        }
+        let symbols = Symbols::read(file, toc.symbols)?;
+        let mut postings = Vec::new();
+        if toc.postings_table != 0 {
+            let rest = file.len() - TOC_BYTES - toc.postings_table;
+            let ahead = rest.min(HEADER_AHEAD) as usize;
+            postings = file.section(toc.postings_table, ahead)?.0.to_vec();
+        }
+        Ok(Self {
+            toc,
+            symbols,
+            postings,
+        })
+    }
+
+    /// The memory that it takes, about.
+    pub(super) const fn bytes(&self) -> usize {
+        self.postings.len() + self.symbols.payload.len() + self.symbols.starts.len() * 4
     }
 }
 
@@ -356,9 +321,14 @@ impl Symbols {
 fn parse_series(body: &[u8], symbols: &Symbols) -> Option<IndexSeries> {
     let mut cursor = Cursor(body);
     let mut pairs = Vec::new();
+    let mut label_bytes = 0;
     for _ in 0..cursor.uvarint()? {
         let name = symbols.get(cursor.uvarint()?)?;
         let value = symbols.get(cursor.uvarint()?)?;
+        label_bytes += size_of::<(String, String)>() + name.len() + value.len();
+        if label_bytes > MAX_LABEL_BYTES {
+            return None;
+        }
         pairs.push((name.to_owned(), value.to_owned()));
     }
     let mut chunks = Vec::new();
@@ -387,4 +357,29 @@ fn parse_series(body: &[u8], symbols: &Symbols) -> Option<IndexSeries> {
         labels: Labels::new(pairs),
         chunks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_bytes_cannot_mean_gigabytes_of_labels() {
+        let text = "x".repeat(60_000);
+        let mut payload = vec![0, 0, 0, 1, 0xe0, 0xd4, 3];
+        payload.extend(text.as_bytes());
+        let symbols = Symbols {
+            payload,
+            starts: vec![4],
+        };
+        let series = |labels: u8| {
+            let mut body = vec![labels];
+            body.extend(vec![0; 2 * usize::from(labels)]);
+            body.push(0);
+            parse_series(&body, &symbols)
+        };
+        let few = series(8).unwrap();
+        assert_eq!(few.labels.get(&text), Some(text.as_str()));
+        assert!(series(9).is_none());
+    }
 }

@@ -1,18 +1,24 @@
 //! Owns a block's `meta.json` and its `tombstones`.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::file::{Cursor, be32, broken};
+use super::choose::Block;
+use super::cursor::{Cursor, be32};
+use super::file::broken;
+use super::place::{Place, join};
 use crate::ingest::prometheus::SourceError;
 
-/// Neither file grows with the samples; larger than this it is not what it says.
-const MAX_BYTES: u64 = 256 << 20;
+/// A block compacted from a hundred thousand others names them in less.
+pub(super) const MAX_META_BYTES: u64 = 16 << 20;
+/// Ten million deletions.
+const MAX_TOMBSTONES_BYTES: u64 = 256 << 20;
 const TOMBSTONES_MAGIC: u32 = 0x0130_ba30;
+/// Mimir's label of a block that holds one shard of the series: `1_of_4`.
+const SHARD_LABEL: &str = "__compactor_shard_id__";
 
 /// Deleted time ranges (closed) by series number.
 pub(super) type Tombstones = BTreeMap<u64, Vec<RangeInclusive<i64>>>;
@@ -21,7 +27,16 @@ pub(super) type Tombstones = BTreeMap<u64, Vec<RangeInclusive<i64>>>;
 pub(super) struct Meta {
     version: u32,
     #[serde(default)]
+    pub(super) ulid: String,
+    #[serde(rename = "minTime")]
+    pub(super) min_ms: i64,
+    /// The first millisecond after the block's samples.
+    #[serde(rename = "maxTime")]
+    pub(super) max_ms: i64,
+    #[serde(default)]
     pub(super) stats: Stats,
+    #[serde(default)]
+    pub(super) compaction: Compaction,
     #[serde(default)]
     thanos: Option<Thanos>,
 }
@@ -33,8 +48,25 @@ pub(super) struct Stats {
     pub(super) num_chunks: u64,
 }
 
+/// What the block was made from. The names are compared with those of other blocks, never opened.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Compaction {
+    pub(super) level: u32,
+    pub(super) sources: Option<Vec<String>>,
+    parents: Option<Vec<Parent>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Parent {
+    #[serde(default)]
+    ulid: String,
+}
+
 #[derive(Debug, Deserialize)]
 struct Thanos {
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
     downsample: Downsample,
 }
@@ -45,16 +77,15 @@ struct Downsample {
     resolution: i64,
 }
 
+static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+
 impl Meta {
-    pub(super) fn read(block: &Path) -> Result<Self, SourceError> {
-        let path = block.join("meta.json");
-        let bytes = read_whole(&path)?
-            .ok_or_else(|| broken(&path, "it is missing: the block was not copied whole"))?;
-        let meta: Self = serde_json::from_slice(&bytes)
-            .map_err(|e| broken(&path, format!("it is not a block's meta.json ({e})")))?;
+    pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self, SourceError> {
+        let meta: Self = serde_json::from_slice(text)
+            .map_err(|e| broken(path, format!("it is not a block's meta.json ({e})")))?;
         if meta.version != 1 {
             let what = format!("its version is {}, not 1", meta.version);
-            return Err(broken(&path, what));
+            return Err(broken(path, what));
         }
         Ok(meta)
     }
@@ -63,16 +94,40 @@ impl Meta {
     pub(super) fn is_downsampled(&self) -> bool {
         self.thanos
             .as_ref()
-            .is_some_and(|thanos| thanos.downsample.resolution > 0)
+            .is_some_and(|thanos| thanos.downsample.resolution != 0)
+    }
+
+    /// The external labels of the Prometheus that wrote it, and the stores' own notes.
+    pub(super) fn labels(&self) -> &BTreeMap<String, String> {
+        let thanos = self.thanos.as_ref();
+        thanos.and_then(|t| t.labels.as_ref()).unwrap_or(&NO_LABELS)
+    }
+
+    /// Which of how many shards of the series it holds.
+    pub(super) fn shard(&self) -> Option<(u32, u32)> {
+        let (index, count) = self.labels().get(SHARD_LABEL)?.split_once("_of_")?;
+        let (index, count) = (index.parse().ok()?, count.parse().ok()?);
+        (1 <= index && index <= count).then_some((index, count))
+    }
+
+    pub(super) fn has_parent(&self, id: &str) -> bool {
+        let mut parents = self.compaction.parents.iter().flatten();
+        parents.any(|parent| parent.ulid == id)
     }
 }
 
 /// The block's deletions that were not yet carried out; without the file there are none.
-pub(super) fn read_tombstones(block: &Path) -> Result<Tombstones, SourceError> {
-    let path = block.join("tombstones");
-    let Some(bytes) = read_whole(&path)? else {
+pub(super) fn read_tombstones(place: &Place, block: &Block) -> Result<Tombstones, SourceError> {
+    let Some(size) = block.files.get("tombstones") else {
         return Ok(Tombstones::new());
     };
+    let key = join(&block.key, "tombstones");
+    let path = place.path(&key);
+    if *size > MAX_TOMBSTONES_BYTES {
+        return Err(broken(&path, "it is larger than 256 MiB"));
+    }
+    let read = place.whole(&[(key, *size)])?.pop().flatten();
+    let bytes = read.ok_or_else(|| SourceError::Vanished { path: path.clone() })?;
     parse_tombstones(&bytes).map_err(|what| broken(&path, what))
 }
 
@@ -97,23 +152,6 @@ fn parse_tombstones(bytes: &[u8]) -> Result<Tombstones, &'static str> {
         tombstones.entry(series).or_default().push(from_ms..=to_ms);
     }
     Ok(tombstones)
-}
-
-/// The whole file, `None` if there is none.
-fn read_whole(path: &Path) -> Result<Option<Vec<u8>>, SourceError> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(broken(path, format!("it cannot be opened ({error})"))),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| broken(path, format!("reading it failed ({e})")))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(broken(path, "it is larger than 256 MiB"));
-    }
-    Ok(Some(bytes))
 }
 
 #[cfg(test)]

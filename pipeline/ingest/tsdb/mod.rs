@@ -1,69 +1,177 @@
-//! Owns the reader of Prometheus TSDB blocks in a folder: a snapshot, a copied data directory, a
-//! Thanos or Mimir bucket on disk. Blocks may overlap; a series comes out once, merged. Does not
-//! know tables or the lake.
+//! Owns the reader of Prometheus TSDB blocks in a folder or a bucket: a snapshot, a copied data
+//! directory, a Thanos, Mimir or Cortex bucket. Blocks may overlap; a series comes out once, merged.
+//! Does not know tables or the lake's tables: of the lake it uses plain buckets only.
 
+mod choose;
+mod cursor;
 mod file;
+mod headers;
 mod index;
 mod meta;
+mod place;
+mod remote;
 mod segment;
 mod select;
+mod verify;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+
+pub use choose::{Census as BlockCensus, Choice};
+pub use remote::Traffic;
 
 use crate::ingest::prometheus::{Matcher, SampleSource, SeriesSamples, SeriesSink, SourceError};
+use crate::lake::bucket::Bucket;
 use crate::model::TimeWindow;
+use choose::{Block, Selection};
+use headers::Headers;
+use place::{Place, join};
+use remote::Remote;
 
 /// Samples that travel from the reading thread to the sink at once.
 const BATCH_SAMPLES: usize = 64 << 10;
 /// Batches that may wait for the sink.
 const BATCHES: usize = 4;
+/// How often a read goes on with a fresh listing after a block vanished under it.
+const FRESH_LISTINGS: usize = 3;
 
-/// The blocks of one folder, every index verified.
+/// The chosen blocks of one folder or bucket. Clones share them, and what was read of them.
 #[derive(Debug, Clone)]
 pub struct BlockSource {
-    folder: PathBuf,
-    blocks: Arc<[Block]>,
+    shared: Arc<Shared>,
 }
 
-/// One block and the time that its chunks span (from its index, not from `meta.json`).
 #[derive(Debug)]
-struct Block {
-    folder: PathBuf,
-    span: Option<TimeWindow>,
+struct Shared {
+    place: Place,
+    choice: Choice,
+    headers: Headers,
+    selection: RwLock<Arc<Selection>>,
 }
 
 impl BlockSource {
     /// Opens a folder of blocks, or one block, and verifies every index and segment header. Does
     /// blocking I/O: the indexes are read whole once.
     pub fn open(folder: &Path) -> Result<Self, SourceError> {
-        let mut blocks = Vec::new();
-        for path in find_blocks(folder)? {
-            if let Some(block) = Block::open(path)? {
-                blocks.push(block);
-            }
-        }
-        Ok(Self {
-            folder: folder.to_owned(),
-            blocks: blocks.into(),
+        Self::open_folder(folder, Choice::default())
+    }
+
+    /// As [`Self::open`], with a choice among the blocks.
+    pub fn open_folder(folder: &Path, choice: Choice) -> Result<Self, SourceError> {
+        Self::new(Place::Folder(folder.to_owned()), Headers::off(), choice)
+    }
+
+    /// Lists a bucket and reads every block's `meta.json`; indexes and chunks are read by parts,
+    /// and held against their checksums, when they are asked for.
+    pub async fn open_bucket(bucket: Bucket, choice: Choice) -> Result<Self, SourceError> {
+        let place = Place::Bucket(Remote::new(bucket, Handle::current()));
+        let root = place.path("");
+        let opened =
+            tokio::task::spawn_blocking(move || Self::new(place, Headers::default(), choice));
+        opened.await.unwrap_or_else(|error| {
+            let what = format!("opening it was interrupted ({error})");
+            Err(file::broken(&root, what))
         })
     }
 
-    /// As [`SampleSource::read`], on this thread.
+    fn new(place: Place, headers: Headers, choice: Choice) -> Result<Self, SourceError> {
+        let selection = select_blocks(&place, &choice)?;
+        let shared = Shared {
+            place,
+            choice,
+            headers,
+            selection: RwLock::new(Arc::new(selection)),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// How many blocks are read and how many are not, and why.
+    #[must_use]
+    pub fn census(&self) -> BlockCensus {
+        self.selection().census
+    }
+
+    /// The size of all files of the blocks that are read.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let selection = self.selection();
+        let sizes = selection.blocks.iter().flat_map(|b| b.files.values());
+        sizes.sum()
+    }
+
+    /// What was asked of the bucket so far; nothing where the blocks lie on disk.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        match &self.shared.place {
+            Place::Folder(_) => Traffic::default(),
+            Place::Bucket(remote) => remote.traffic(),
+        }
+    }
+
+    fn selection(&self) -> Arc<Selection> {
+        let held = self.shared.selection.read();
+        Arc::clone(&held.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As [`SampleSource::read`], on this thread, which must be one that may block.
     pub fn read_blocking(
         &self,
         matchers: &[Matcher],
         window: TimeWindow,
         sink: &mut dyn FnMut(SeriesSamples) -> Result<(), SourceError>,
     ) -> Result<(), SourceError> {
-        let overlapping = self
-            .blocks
-            .iter()
-            .filter(|block| block.span.is_some_and(|s| s.intersect(&window).is_some()))
-            .map(|block| block.folder.as_path());
-        select::read(overlapping, matchers, window, sink)
+        let read = select::Read {
+            place: &self.shared.place,
+            headers: &self.shared.headers,
+            matchers,
+            window,
+        };
+        let mut selection = self.selection();
+        let (mut position, mut listings) = (None, 0);
+        loop {
+            selection.check_raw(read.place, window)?;
+            let outcome = select::read(&read, selection.of(window), &mut position, sink);
+            match outcome {
+                Err(SourceError::Vanished { path }) if listings < FRESH_LISTINGS => {
+                    tracing::info!(file = %path.display(), "vanished: listing the blocks again");
+                    listings += 1;
+                    selection = self.list_again(&selection, window)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Chooses anew. What was handed over so far came from the blocks of `before`: if others do
+    /// not hold the same, going on would give some series less of the window than others.
+    fn list_again(
+        &self,
+        before: &Selection,
+        window: TimeWindow,
+    ) -> Result<Arc<Selection>, SourceError> {
+        let fresh = Arc::new(select_blocks(&self.shared.place, &self.shared.choice)?);
+        if let Some(lost) = before.of(window).find(|block| !fresh.replaces(block)) {
+            return Err(SourceError::Remote {
+                url: self.location(),
+                what: format!(
+                    "the block {} was deleted while it was read, and no other holds its samples",
+                    lost.id
+                ),
+                todo: "run again: what is left is read then",
+            });
+        }
+        let mut held = self
+            .shared
+            .selection
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::clone(&fresh);
+        Ok(fresh)
     }
 }
 
@@ -102,7 +210,7 @@ impl SampleSource for BlockSource {
             }
             reader.await.unwrap_or_else(|error| {
                 Err(file::broken(
-                    &self.folder,
+                    &self.shared.place.path(""),
                     format!("the reading thread died ({error})"),
                 ))
             })
@@ -110,80 +218,56 @@ impl SampleSource for BlockSource {
     }
 
     fn extent(&self) -> BoxFuture<'_, Result<Option<TimeWindow>, SourceError>> {
-        let spans = self.blocks.iter().filter_map(|block| block.span);
+        let selection = self.selection();
+        let spans = selection.blocks.iter().filter_map(|block| block.span);
         let extent = spans
             .reduce(|a, b| TimeWindow::new(a.start_ms.min(b.start_ms), a.end_ms.max(b.end_ms)));
         Box::pin(std::future::ready(Ok(extent)))
     }
 
     fn location(&self) -> String {
-        self.folder.display().to_string()
+        self.shared.place.path("").display().to_string()
     }
 }
 
-impl Block {
-    /// Verifies a block; `None` if it holds only aggregates of another.
-    fn open(folder: PathBuf) -> Result<Option<Self>, SourceError> {
-        let meta = meta::Meta::read(&folder)?;
-        if meta.is_downsampled() {
-            tracing::warn!(block = %folder.display(), "skipped: downsampled by Thanos");
-            return Ok(None);
+/// Finds the blocks and chooses; those on disk are verified.
+fn select_blocks(place: &Place, choice: &Choice) -> Result<Selection, SourceError> {
+    let found = place.discover(&choice.tenants)?;
+    let mut selection = Selection::make(place, found, choice)?;
+    if matches!(place, Place::Folder(_)) {
+        for block in &mut selection.blocks {
+            verify_block(place, block)?;
         }
-        meta::read_tombstones(&folder)?;
-        let mut index = index::Index::open(&folder.join("index"))?;
-        let found = index.verify()?;
-        for (what, said, held) in [
-            ("series", meta.stats.num_series, found.series),
-            ("chunks", meta.stats.num_chunks, found.chunks),
-        ] {
-            if said != 0 && said != held {
-                let what = format!("meta.json counts {said} {what}, the index holds {held}");
-                return Err(file::broken(index.path(), what));
-            }
-        }
-        let chunks = folder.join("chunks");
-        for (number, greatest) in (0..).zip(&found.segments) {
-            let Some(greatest) = greatest else { continue };
-            let segment = segment::open(&chunks, number)?;
-            if u64::from(*greatest) >= segment.len() {
-                return Err(segment.broken("it ends before the chunks that the index points to"));
-            }
-        }
-        let span = found
-            .span_ms
-            .map(|(first, last)| TimeWindow::new(first, last.saturating_add(1)));
-        Ok(Some(Self { folder, span }))
     }
+    let census = selection.census;
+    tracing::info!(place = %place.path("").display(), ?census, "chose blocks");
+    Ok(selection)
 }
 
-/// The folders of blocks, in order of their names: the folder itself if it is one.
-fn find_blocks(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    if folder.join("meta.json").is_file() {
-        return Ok(vec![folder.to_owned()]);
-    }
-    let failed = |e: std::io::Error| file::broken(folder, format!("it cannot be listed ({e})"));
-    let mut blocks = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if is_ulid(&entry.file_name().to_string_lossy()) && entry.path().is_dir() {
-            blocks.push(entry.path());
+/// Verifies a block on disk and sets its span to that of its chunks.
+fn verify_block(place: &Place, block: &mut Block) -> Result<(), SourceError> {
+    meta::read_tombstones(place, block)?;
+    let size = block.files.get("index").copied().unwrap_or(0);
+    let mut index = index::Index::open(place.open(&join(&block.key, "index"), size)?, None)?;
+    let found = index.verify()?;
+    for (what, said, held) in [
+        ("series", block.meta.stats.num_series, found.series),
+        ("chunks", block.meta.stats.num_chunks, found.chunks),
+    ] {
+        if said != 0 && said != held {
+            let what = format!("meta.json counts {said} {what}, the index holds {held}");
+            return Err(file::broken(index.path(), what));
         }
     }
-    if blocks.is_empty() {
-        return Err(SourceError::Block {
-            path: folder.to_owned(),
-            what: "no folder in it is a block (26 letters and digits, with a meta.json)".into(),
-            todo: "point the source at the folder that holds the blocks",
-        });
+    for (number, greatest) in (0..).zip(&found.segments) {
+        let Some(greatest) = greatest else { continue };
+        let segment = segment::open(place, block, number)?;
+        if u64::from(*greatest) >= segment.len() {
+            return Err(segment.broken("it ends before the chunks that the index points to"));
+        }
     }
-    blocks.sort();
-    Ok(blocks)
-}
-
-/// Blocks are named by ULIDs; beside them lie `wal`, `chunks_head` and half-written blocks.
-fn is_ulid(name: &str) -> bool {
-    name.len() == 26
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+    block.span = found
+        .span_ms
+        .map(|(first, last)| TimeWindow::new(first, last.saturating_add(1)));
+    Ok(())
 }

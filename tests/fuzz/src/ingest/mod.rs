@@ -1,0 +1,5 @@
+//! As `pipeline/ingest/mod.rs`.
+
+pub mod kubernetes;
+pub mod prometheus;
+pub mod tsdb;

@@ -1,0 +1,5 @@
+//! As `pipeline/model/mod.rs`.
+
+#[path = "../../../pipeline/model/time.rs"]
+pub mod time;
+pub use time::TimeWindow;
