@@ -111,14 +111,9 @@ impl<'a> Context<'_, 'a> {
         let mut out: Vec<&Scaler> = self
             .scalers
             .iter()
-            .filter(|scaler| scaler.target == *top || family.members.contains(&scaler.target))
+            .filter(|scaler| scaler.moves() && scaler.reaches(top, &family.members))
             .collect();
-        out.sort_by_key(|scaler| {
-            (
-                scaler.key.kind != super::scalers::SCALED_OBJECT,
-                &scaler.key,
-            )
-        });
+        out.sort_by_key(|scaler| (scaler.rank(), &scaler.key));
         out
     }
 

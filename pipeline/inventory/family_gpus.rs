@@ -84,6 +84,9 @@ impl Context<'_, '_> {
 
 /// Thousandths of GPUs that one replica asks for by the resource's own templates.
 pub(super) fn declared_gpu_milli(facts: &Facts<'_>) -> i64 {
+    if let Some(milli) = facts.gpu_milli {
+        return milli;
+    }
     let declared = facts.templates.iter().map(|template| {
         template
             .gpus

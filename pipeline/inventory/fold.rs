@@ -9,6 +9,7 @@ use super::families;
 use super::holders;
 use super::input::{Catalogue, Inputs};
 use super::json;
+use super::lint::Subjects;
 use super::metrics::Metrics;
 use super::network::Network;
 use super::node_facts::NodeFacts;
@@ -122,7 +123,8 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
         }
     }
     out.gpu_holders = holders::fold(&slots, &pods, &uses, &replicas);
-    out.autoscalers = scalers::rows(&scalers, &tops);
+    let subjects = Subjects::new(inputs, &families, &pods, &out.workloads);
+    out.autoscalers = scalers::rows(&scalers, &tops, &subjects);
     out.data_quality
         .extend(quality::of_cluster(&store, inputs.window));
     out.clip(inputs.window);

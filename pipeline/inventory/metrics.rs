@@ -36,7 +36,7 @@ impl<'a> Metrics<'a> {
         let mut by_object: BTreeMap<_, Vec<&MetricSeries>> = BTreeMap::new();
         let interval_ms = interval_ms.max(1);
         let mut covered = Vec::new();
-        for one in series {
+        for one in series.iter().filter(|one| one.metric.starts_with("kube_")) {
             covered.extend(
                 one.runs
                     .iter()

@@ -285,6 +285,8 @@ row!(
         max_replicas: Option<i64>,
         idle_replicas: Option<i64>,
         triggers_json: String,
+        policy_json: String,
+        findings_json: String,
     }
 );
 

@@ -27,9 +27,10 @@ use super::pods::PodLife;
 use super::policy;
 use super::quality;
 use super::rows::{Row, WorkloadRow};
-use super::scalers::{SCALED_OBJECT, Scaler};
+use super::scalers::Scaler;
 use super::systems::{self, Candidate, Facts, View};
 use super::timeline;
+use super::views;
 
 /// What the fold needs to describe families.
 pub(super) struct Context<'s, 'a> {
@@ -269,23 +270,9 @@ impl<'a> Context<'_, 'a> {
     fn facts(&self, known: &Known<'_, 'a>, ms: i64) -> (WorkloadRow, WorkloadDetailRow) {
         let (top, family, telemetry) = (known.top, known.family, &known.telemetry);
         let scaler = known.scalers.first().copied();
-        let null = &Value::Null;
-        let body_of = |key: &Key| self.store.nearest(key, ms).map(|version| &version.body);
         let face = self.face(family, ms).map(|index| &self.pods[index]);
         let pod = face.and_then(|pod| pod.body);
-        let view = View {
-            top,
-            top_body: body_of(top)
-                .or(pod.filter(|_| top.kind == "pod"))
-                .unwrap_or(null),
-            members: family
-                .members
-                .iter()
-                .filter(|key| *key != top && key.kind != "replicaset.apps")
-                .filter_map(|key| Some((key, body_of(key)?)))
-                .collect(),
-            pod: pod.unwrap_or(null),
-        };
+        let view = views::view(self.store, top, family, self.scalers, pod, ms);
         let system = systems::of(&view);
         let facts = (system.facts)(&view);
         let lines = command_lines(&view, &facts);
@@ -447,12 +434,7 @@ fn remedy(top: &Key, family: &Family, scaler: Option<&Scaler>, facts: &Facts<'_>
                 .as_ref()
                 .is_some_and(|owner| owner == top || family.members.contains(owner)) =>
         {
-            let field = if scaler.key.kind == SCALED_OBJECT {
-                "spec.minReplicaCount"
-            } else {
-                "spec.minReplicas"
-            };
-            (scaler.key.clone(), field.to_owned())
+            (scaler.key.clone(), scaler.minimum_field().to_owned())
         }
         _ => (top.clone(), facts.replicas_field.clone()),
     }

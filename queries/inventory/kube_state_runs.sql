@@ -1,4 +1,5 @@
--- kube-state-metrics as runs of one value; a gap beyond the hold ends a run.
+-- kube-state-metrics as runs of one value, and KEDA's count of empty answers; a gap beyond the
+-- hold ends a run.
 WITH samples AS (
   SELECT
     metric,
@@ -7,7 +8,7 @@ WITH samples AS (
     value
   FROM misc_samples
   WHERE cluster = $cluster
-    AND metric LIKE 'kube\_%'
+    AND (metric LIKE 'kube\_%' OR metric = 'keda_scaler_empty_upstream_responses_total')
     AND date >= CAST($from_date AS DATE)
     AND date <= CAST($to_date AS DATE)
     AND value IS NOT NULL

@@ -29,11 +29,14 @@ const KEPT_ENV: &[&str] = &[
     "NIM_MODEL_PROFILE",
     "NIM_SERVED_MODEL_NAME",
     "NIM_TENSOR_PARALLEL_SIZE",
+    "NUM_SHARD",
     "NVIDIA_VISIBLE_DEVICES",
+    "OPTION_TENSOR_PARALLEL_DEGREE",
     "PIPELINE_PARALLEL_SIZE",
     "PP_SIZE",
     "QUANTIZATION",
     "SERVED_MODEL_NAME",
+    "TENSOR_PARALLEL_DEGREE",
     "TENSOR_PARALLEL_SIZE",
     "TP_SIZE",
     "VLLM_ADDITIONAL_ARGS",
@@ -79,7 +82,7 @@ fn walk(value: &mut Value) {
             }
             for (name, inner) in map.iter_mut() {
                 match name.as_str() {
-                    "env" | "envs" | "environment" => env(inner),
+                    "env" | "envs" | "environment" | "environmentVariables" => env(inner),
                     "args" | "command" => arguments(inner),
                     _ => walk(inner),
                 }
@@ -220,6 +223,10 @@ mod tests {
                     {"name": "VLLM_ADDITIONAL_ARGS", "value": "--api-key k1 --max-model-len 8"},
                     {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
                 ],
+                "environmentVariables": [
+                    {"name": "AWS_SECRET_ACCESS_KEY", "value": "k6"},
+                    {"name": "NUM_SHARD", "value": "4"},
+                ],
                 "args": ["--model", "x", "--api-key", "k2", "--hf-token=k3", "--tokenizer", "t",
                     "--max-num-batched-tokens", "8192"],
                 "command": ["sh", "-c", "HF_TOKEN=k4 vllm serve m  --api-key k5 --port 1"],
@@ -227,7 +234,7 @@ mod tests {
         });
         assert!(redact("Deployment", &mut pod));
         let text = pod.to_string();
-        for secret in ["hf_abc", "k1", "k2", "k3", "k4", "k5", "password"] {
+        for secret in ["hf_abc", "k1", "k2", "k3", "k4", "k5", "k6", "password"] {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
         let main = &pod["spec"]["template"]["spec"]["containers"][0];
@@ -237,6 +244,7 @@ mod tests {
             "--api-key <redacted> --max-model-len 8"
         );
         assert_eq!(main["env"][3]["valueFrom"]["secretKeyRef"]["key"], "k");
+        assert_eq!(main["environmentVariables"][1]["value"], "4");
         assert_eq!(main["args"][6], "t");
         assert_eq!(main["args"][8], "8192");
         assert_eq!(

@@ -1,12 +1,28 @@
 //! Owns plain Deployments, StatefulSets and whatever no other adapter recognises.
 
-use super::{Facts, System, View, json, member_templates, pod_template};
+use super::about::About;
+use super::{Facts, System, View, json, layers, member_templates, pod_template};
 
 pub(super) static SYSTEM: System = System {
     name: "deployment",
     serves: false,
     recognise: |_| true,
     facts,
+    remedies: layers::remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "Deployment, StatefulSet, Job and what looks like them",
+    system: "deployment",
+    kinds: &[
+        "Deployment, StatefulSet, DaemonSet (apps/v1)",
+        "Job, CronJob (batch/v1)",
+        "bare pods",
+    ],
+    chain: "pod → ReplicaSet → Deployment; pod → StatefulSet; pod → Job → CronJob",
+    model: "flags, also positional and inside of a shell's script; environment; labels",
+    remedies: "replicas and pod template; a job is suspended, since its template is immutable. A \
+               kind that is not known is changed by its shape, with a warning, or not at all.",
 };
 
 fn facts<'a>(view: &View<'a>) -> Facts<'a> {

@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use super::{Candidate, Facts, System, Template, View, json, member_templates};
+use super::about::About;
+use super::{Candidate, Facts, System, Template, View, dynamo_remedies, json, member_templates};
 
 pub(super) static SYSTEM: System = System {
     name: "dynamo",
@@ -17,18 +18,39 @@ pub(super) static SYSTEM: System = System {
         )
     },
     facts,
+    remedies: dynamo_remedies::remedies,
+};
+
+pub(super) static ABOUT: About = About {
+    title: "NVIDIA Dynamo",
+    system: "dynamo",
+    kinds: &[
+        "DynamoGraphDeployment (nvidia.com/v1beta1 components, v1alpha1 services)",
+        "DynamoComponentDeployment",
+        "DynamoGraphDeploymentRequest, by label",
+        "DynamoGraphDeploymentScalingAdapter",
+        "planner configuration",
+    ],
+    chain: "pod → PodClique → PodCliqueScalingGroup → PodCliqueSet → DynamoGraphDeployment, or \
+            … → Deployment or LeaderWorkerSet → DynamoComponentDeployment → DynamoGraphDeployment",
+    model: "`modelRef.name`, the request's `model`, flags",
+    remedies: "replicas on the scaling adapter where a component has one, else on the component; \
+               a planner's own minimum and GPU budget. No signal wakes a graph without workers.",
 };
 
 /// One component, whichever version of the resource spells it.
-struct Component<'a> {
-    name: String,
+pub(super) struct Component<'a> {
+    pub name: String,
+    /// Where it stands in the graph, as keys.
+    pub at: Vec<String>,
+    pub listed: bool,
     path: String,
     tier_path: String,
-    body: &'a Value,
-    pod_spec: &'a Value,
+    pub body: &'a Value,
+    pub pod_spec: &'a Value,
 }
 
-fn components(body: &Value) -> Vec<Component<'_>> {
+pub(super) fn components(body: &Value) -> Vec<Component<'_>> {
     let mut out = Vec::new();
     if let Some(services) = json::get(body, &["spec", "services"]).as_object() {
         let mut names: Vec<&String> = services.keys().collect();
@@ -37,6 +59,8 @@ fn components(body: &Value) -> Vec<Component<'_>> {
             let path = format!("spec.services.{name}");
             out.push(Component {
                 name: name.clone(),
+                at: vec!["spec".to_owned(), "services".to_owned(), name.clone()],
+                listed: false,
                 tier_path: format!("{path}.extraPodSpec.nodeSelector"),
                 path,
                 pod_spec: json::get(&services[name], &["extraPodSpec"]),
@@ -51,16 +75,42 @@ fn components(body: &Value) -> Vec<Component<'_>> {
         let path = format!("spec.components[{index}]");
         out.push(Component {
             name: json::text(body, &["name"]).unwrap_or("").to_owned(),
+            at: vec![
+                "spec".to_owned(),
+                "components".to_owned(),
+                index.to_string(),
+            ],
+            listed: true,
             tier_path: format!("{path}.podTemplate.spec.nodeSelector"),
             path,
             pod_spec: json::get(body, &["podTemplate", "spec"]),
             body,
         });
     }
+    // A component deployment is one component by itself, in either version's spelling.
+    let spec = json::get(body, &["spec"]);
+    let listed = spec.get("podTemplate").is_some();
+    if out.is_empty() && (listed || spec.get("extraPodSpec").is_some()) {
+        let name = json::text(spec, &["name"]).or_else(|| json::text(spec, &["serviceName"]));
+        let (tail, pod_spec): (&str, &[&str]) = if listed {
+            ("podTemplate.spec.nodeSelector", &["podTemplate", "spec"])
+        } else {
+            ("extraPodSpec.nodeSelector", &["extraPodSpec"])
+        };
+        out.push(Component {
+            name: name.unwrap_or("").to_owned(),
+            at: vec!["spec".to_owned()],
+            listed,
+            path: "spec".to_owned(),
+            tier_path: format!("spec.{tail}"),
+            body: spec,
+            pod_spec: json::get(spec, pod_spec),
+        });
+    }
     out
 }
 
-fn role(component: &Component<'_>) -> Option<String> {
+pub(super) fn role(component: &Component<'_>) -> Option<String> {
     let declared = json::text(component.body, &["type"])
         .or_else(|| json::text(component.body, &["subComponentType"]))
         .or_else(|| json::text(component.body, &["componentType"]));
@@ -73,7 +123,7 @@ fn role(component: &Component<'_>) -> Option<String> {
 }
 
 /// GPUs that a component asks for, in either version's place.
-fn gpus(component: &Component<'_>) -> i64 {
+pub(super) fn gpus(component: &Component<'_>) -> i64 {
     let direct = ["limits", "requests"]
         .iter()
         .find_map(|list| json::int(component.body, &["resources", list, "gpu"]));
@@ -101,6 +151,19 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
                     raw: raw.to_owned(),
                 });
             }
+        }
+    }
+    // The request that generated the graph is tied to it by label only.
+    if let Some(name) = view.label("dgdr.nvidia.com/name") {
+        let namespace = view.label("dgdr.nvidia.com/namespace");
+        let kind = "dynamographdeploymentrequest.nvidia.com";
+        let namespace = namespace.unwrap_or(&view.top.namespace);
+        if let Some(request) = view.world.object(kind, namespace, name) {
+            models.extend(super::named(
+                "dynamo.request.model",
+                request,
+                &["spec", "model"],
+            ));
         }
     }
     let counts: Vec<i64> = working

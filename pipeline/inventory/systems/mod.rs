@@ -2,21 +2,45 @@
 //! first. An adapter recognises a chain, and reads replicas, pod templates, model and the fields
 //! to which a change must go. It knows no time and no metric.
 
+mod about;
 mod batch;
 mod deployment;
+mod dra;
 mod dynamo;
+mod dynamo_remedies;
+mod hami;
+mod hpa;
+mod hyperpod;
+mod kai;
 mod kaito;
+mod keda;
+mod knative;
 mod kserve;
+mod kueue;
+mod layers;
 mod llm_d;
 mod llmisvc;
 mod lws;
 mod nim;
+pub(super) mod nodes;
+mod production_stack;
 mod ray;
+pub mod remedy;
+mod rollout;
+mod runai;
+mod shapes;
+mod thoras;
+mod warnings;
 
 use serde_json::Value;
 
+use crate::model::workload::kind_of;
+
 use super::json;
-use super::objects::Key;
+use super::objects::{Key, ObjectStore};
+use about::About;
+pub use about::{systems, systems_page};
+use remedy::{Remedy, Wish};
 
 /// What an adapter may look at.
 #[derive(Debug)]
@@ -28,9 +52,58 @@ pub(super) struct View<'a> {
     pub members: Vec<(&'a Key, &'a Value)>,
     /// The newest known pod, else null.
     pub pod: &'a Value,
+    /// Autoscalers that aim at any hop of the chain.
+    pub scalers: Vec<(&'a Key, &'a Value)>,
+    /// Everything else that snapshots hold.
+    pub world: World<'a>,
+}
+
+/// The objects of the cluster at one instant.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct World<'a> {
+    pub store: Option<&'a ObjectStore>,
+    pub ms: i64,
+}
+
+impl<'a> World<'a> {
+    /// An object by its key, as it was then.
+    pub(super) fn object(&self, kind: &str, namespace: &str, name: &str) -> Option<&'a Value> {
+        let version = self
+            .store?
+            .nearest(&Key::new(kind, namespace, name), self.ms)?;
+        Some(&version.body)
+    }
+
+    /// All objects of a kind in a namespace, as they were then.
+    pub(super) fn of_kind(&self, kind: &'a str, namespace: &str) -> Vec<(&'a Key, &'a Value)> {
+        let Some(store) = self.store else {
+            return Vec::new();
+        };
+        store
+            .of_kind(kind)
+            .filter(|(key, _)| key.namespace == namespace)
+            .filter_map(|(key, _)| Some((key, &store.nearest(key, self.ms)?.body)))
+            .collect()
+    }
 }
 
 impl<'a> View<'a> {
+    /// Whether the top or a member of it made an object: a change of it would be reverted.
+    pub(super) fn made(&self, body: &Value) -> bool {
+        json::items(body, &["metadata", "ownerReferences"])
+            .iter()
+            .any(|owner| {
+                let kind = kind_of(
+                    json::text(owner, &["apiVersion"]).unwrap_or(""),
+                    json::text(owner, &["kind"]).unwrap_or(""),
+                );
+                let name = json::text(owner, &["name"]).unwrap_or("");
+                std::iter::once(self.top)
+                    .chain(self.members.iter().map(|(key, _)| *key))
+                    .any(|key| key.kind == kind && key.name == name)
+            })
+    }
+
     /// A label of the pod, of a member's pod template, or of the top.
     pub(super) fn label(&self, name: &str) -> Option<&'a str> {
         json::text(self.pod, &["metadata", "labels", name])
@@ -77,10 +150,16 @@ pub(super) struct Facts<'a> {
     pub templates: Vec<Template<'a>>,
     /// The templates together make one replica, instead of one kind of replica each.
     pub joint: bool,
+    /// Thousandths of GPUs of one replica where it asks for parts or by claim; wins over templates.
+    pub gpu_milli: Option<i64>,
     pub models: Vec<Candidate>,
     pub tensor_parallel: Option<i64>,
     pub pipeline_parallel: Option<i64>,
+    pub data_parallel: Option<i64>,
+    pub expert_parallel: Option<bool>,
     pub replicas_field: String,
+    /// Where least and most replicas stand, if not in the field of the replicas itself.
+    pub bounds_field: Option<String>,
     pub tier_field: String,
 }
 
@@ -91,6 +170,23 @@ pub(super) struct System {
     pub serves: bool,
     pub recognise: fn(&View<'_>) -> bool,
     pub facts: for<'a> fn(&View<'a>) -> Facts<'a>,
+    /// What a change must look like so that the system's controller keeps it.
+    pub remedies: for<'a> fn(&View<'a>, &Facts<'a>, &Wish) -> Vec<Remedy>,
+}
+
+/// One kind of autoscaler: it owns no pod, but the number of somebody's replicas.
+pub(super) struct ScalerSystem {
+    /// `kind.group` in lower case.
+    pub kind: &'static str,
+    /// Answers `Zero` and `Bounds` for the workload that the scaler aims at.
+    pub remedies: fn(&View<'_>, &Key, &Value, &Wish) -> Vec<Remedy>,
+}
+
+static SCALERS: &[&ScalerSystem] = &[&keda::SCALER, &hpa::SCALER, &thoras::SCALER];
+
+/// The adapter of an autoscaler's kind.
+fn scaler_of(kind: &str) -> Option<&'static ScalerSystem> {
+    SCALERS.iter().find(|scaler| scaler.kind == kind).copied()
 }
 
 /// The most specific first; the last recognises everything.
@@ -102,9 +198,45 @@ static SYSTEMS: &[&System] = &[
     &kaito::SYSTEM,
     &ray::SYSTEM,
     &lws::SYSTEM,
+    &production_stack::SYSTEM,
+    &knative::SYSTEM,
+    &hyperpod::SYSTEM,
+    &runai::SYSTEM,
+    &runai::BATCH,
     &batch::SYSTEM,
     &llm_d::SYSTEM,
+    &rollout::SYSTEM,
+    &dra::SYSTEM,
+    &hami::SYSTEM,
+    &kai::SYSTEM,
+    &kueue::SYSTEM,
     &deployment::SYSTEM,
+];
+
+/// What adapters say of themselves, for the page that lists them.
+static ABOUTS: &[&About] = &[
+    &llmisvc::ABOUT,
+    &kserve::ABOUT,
+    &dynamo::ABOUT,
+    &nim::ABOUT,
+    &kaito::ABOUT,
+    &ray::ABOUT,
+    &lws::ABOUT,
+    &llm_d::ABOUT,
+    &deployment::ABOUT,
+    &production_stack::ABOUT,
+    &knative::ABOUT,
+    &hyperpod::ABOUT,
+    &runai::ABOUT,
+    &kai::ABOUT,
+    &hami::ABOUT,
+    &dra::ABOUT,
+    &kueue::ABOUT,
+    &rollout::ABOUT,
+    &batch::ABOUT,
+    &keda::ABOUT,
+    &hpa::ABOUT,
+    &thoras::ABOUT,
 ];
 
 /// The system that speaks for a workload.
@@ -152,4 +284,37 @@ fn member_templates<'a>(view: &View<'a>) -> Vec<Template<'a>> {
         })
         .filter_map(|(_, body)| pod_template(body))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn key_of(body: &Value) -> Key {
+        let text = |path: &[&str]| json::text(body, path).unwrap_or("");
+        let kind = kind_of(text(&["apiVersion"]), text(&["kind"]));
+        Key::new(
+            &kind,
+            text(&["metadata", "namespace"]),
+            text(&["metadata", "name"]),
+        )
+    }
+
+    /// Calls with the view of a body that has these autoscalers.
+    pub(super) fn viewed<R>(
+        body: &Value,
+        scalers: &[Value],
+        call: impl FnOnce(&View<'_>) -> R,
+    ) -> R {
+        let top = key_of(body);
+        let keys: Vec<Key> = scalers.iter().map(key_of).collect();
+        call(&View {
+            top: &top,
+            top_body: body,
+            members: Vec::new(),
+            pod: &Value::Null,
+            scalers: keys.iter().zip(scalers).collect(),
+            world: World::default(),
+        })
+    }
 }

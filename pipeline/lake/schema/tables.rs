@@ -416,6 +416,8 @@ pub static TABLES: &[TableSpec] = &[
             value("max_replicas", Int),
             value("idle_replicas", Int),
             key("triggers_json", Text),
+            key("policy_json", Text),
+            key("findings_json", Text),
         ],
         sort: &["namespace", "scaler_kind", "scaler_name", "valid_from_ms"],
     },
