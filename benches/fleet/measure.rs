@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use idleproof::ingest::aliases::Aliases;
 use idleproof::ingest::pivot::{PivotOptions, WindowPivot};
-use idleproof::ingest::prometheus::{RemoteOptions, RemoteSource, SampleSource, SeriesSamples};
+use idleproof::ingest::prometheus::{
+    Mode, RemoteOptions, RemoteSource, SampleSource, SeriesSamples,
+};
 use idleproof::ingest::{IngestOptions, Source, SourceKind, SourceLocation, SourceSpec, ingest};
 use idleproof::lake::{CommitInfo, Lake, source_lease};
 use idleproof::model::TimeWindow;
@@ -150,7 +152,7 @@ async fn whole(what: &str, place: &str, folder: &Path) -> Figures {
     } else {
         (
             SourceKind::Prometheus,
-            SourceLocation::Remote(Box::new(remote(place))),
+            SourceLocation::Remote(Box::new(remote(place)), Mode::RemoteRead),
         )
     };
     let spec = SourceSpec {

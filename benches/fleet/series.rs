@@ -142,7 +142,7 @@ impl Series {
             self.from_ms.div_euclid(STEP_MS),
             self.to_ms.div_euclid(STEP_MS),
         );
-        let noise_seed = mix(self.seed ^ self.metric.name.len() as u64 * 0x1234_5678_9abc);
+        let noise_seed = mix(self.seed ^ (self.metric.name.len() as u64 * 0x1234_5678_9abc));
         let mut total = (mix(noise_seed) % 1_000_000_000) as f64;
         for step in first..last {
             let late = mix(self.clock ^ (step as u64) << 16);

@@ -4,7 +4,6 @@
 use serde_json::{Value, json};
 
 use super::families::Family;
-use super::json;
 use super::marks::Marks;
 use super::metrics::Metrics;
 use super::objects::{Key, ObjectStore};
@@ -200,16 +199,13 @@ pub(super) fn scalers_json(scalers: &[&super::scalers::Scaler], ms: i64) -> Stri
         .iter()
         .map(|scaler| {
             let bounds = scaler.at(ms);
-            let triggers = bounds
-                .and_then(|bounds| serde_json::from_str::<Value>(&bounds.triggers).ok())
-                .unwrap_or(Value::Null);
             json!({
                 "scaler": scaler.key.path(),
                 "target": scaler.target.path(),
                 "min": bounds.and_then(|bounds| bounds.min),
                 "max": bounds.and_then(|bounds| bounds.max),
                 "idle": bounds.and_then(|bounds| bounds.idle),
-                "triggers": json::items(&triggers, &[]).len(),
+                "triggers": bounds.map_or(0, |bounds| bounds.triggers.len()),
             })
         })
         .collect();

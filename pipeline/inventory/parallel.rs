@@ -198,6 +198,8 @@ mod tests {
             top_body: top,
             members: Vec::new(),
             pod: &Value::Null,
+            scalers: Vec::new(),
+            world: super::super::systems::World::default(),
         };
         let line = CommandLine::of(&json!({"command": ["sh", "-c", script], "env": env}));
         read(&view, &Facts::default(), &[line], gpu_milli)

@@ -209,7 +209,7 @@ fn select(view: &View<'_>, tier: &TierWish) -> Remedy {
             let kept = json::items(term, &["matchExpressions"])
                 .iter()
                 .filter(|one| {
-                    json::text(one, &["key"]).is_some_and(|key| !shapes::is_tier_key(key))
+                    json::text(one, &["key"]).is_some_and(|key| !super::warnings::is_tier_key(key))
                 })
                 .cloned();
             let new = wanted
