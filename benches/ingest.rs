@@ -179,7 +179,7 @@ fn fleets() {
         let whole = measured("replay", &url);
         let discard = measured("discard", &url);
         let write = measured("write", &url);
-        let half = (discard.cpu_seconds + write.cpu_seconds) / 2.0;
+        let half = f64::midpoint(discard.cpu_seconds, write.cpu_seconds);
         println!(
             "  replay: wall {:.2} s is {:.2} × half of {:.2} + {:.2} CPU seconds",
             whole.wall_seconds,

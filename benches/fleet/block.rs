@@ -118,7 +118,9 @@ pub(crate) fn write(fleet: &Fleet, folder: &Path) -> io::Result<Written> {
         bytes: vec![0xba, 0xaa, 0xd7, 0x00, 2],
     };
     let mut body = (symbols.len() as u32).to_be_bytes().to_vec();
-    symbols.iter().for_each(|symbol| text(&mut body, symbol));
+    for symbol in &symbols {
+        text(&mut body, symbol);
+    }
     let symbols_at = {
         // Right behind the header, whatever the alignment.
         let at = index.bytes.len() as u64;

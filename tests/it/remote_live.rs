@@ -157,7 +157,8 @@ async fn ingest_and_check(program: &str) {
     let view = idleproof::lake::LakeView::pinned(head);
     let session = lake.read_session(&view).await.unwrap();
     let sql = "SELECT count_check FROM ingest_windows ORDER BY window_start";
-    let rows = idleproof::lake::read_only_sql(&session, sql, Vec::new())
+    let none: Vec<datafusion::scalar::ScalarValue> = Vec::new();
+    let rows = idleproof::lake::read_only_sql(&session, sql, none)
         .await
         .unwrap();
     let shown = rows.to_string().await.unwrap();
