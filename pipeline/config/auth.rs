@@ -352,8 +352,10 @@ fn check_connection(source: &SourceSection, kinds: &[&str]) -> Result<(), String
     Ok(())
 }
 
-/// A parser's message shows the line that it could not read; a secret in it is left out.
+/// A parser's message shows the line that it could not read; a secret in it is left out, and so is
+/// whatever stands behind a key that is not known: it may be a secret under a misspelt name.
 pub(super) fn redacted(detail: &str) -> String {
+    let unknown = detail.contains("unknown field");
     let lines = detail.lines().map(|line| {
         let Some((head, _)) = line.split_once('=') else {
             return line.to_owned();
@@ -368,7 +370,7 @@ pub(super) fn redacted(detail: &str) -> String {
             "auth",
             "bearer",
         ];
-        if secret.iter().any(|word| lower.contains(word)) {
+        if unknown || secret.iter().any(|word| lower.contains(word)) {
             format!("{head}= …")
         } else {
             line.to_owned()

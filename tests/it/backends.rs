@@ -108,10 +108,10 @@ const FIXTURE_MS: i64 = 1_794_700_800_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn range_queries_give_what_remote_read_gives_also_histograms_and_odd_floats() {
-    let native = &["--enable-feature=native-histograms"][..];
-    let cases: [(&str, &str, &[&str]); 6] = [
+    // Prometheus 2.42 knows no histograms with custom buckets: its queries leave them out, where
+    // its remote read still ships their chunks.
+    let cases: [(&str, &str, &[&str]); 5] = [
         ("prometheus", "xor", &[]),
-        ("prometheus", "histogram", native),
         ("prometheus-new", "xor2", &[]),
         ("prometheus-new", "overlap", &[]),
         ("prometheus-new", "histogram", &[]),

@@ -278,8 +278,9 @@ async fn a_window_of_which_the_server_counts_more_is_not_stored() {
             .await
             .unwrap_err()
             .to_string();
+        // The newest hour may still fill: its sample is not held against the server's count.
         assert!(
-            error.contains("counts") && error.contains("24 were read"),
+            error.contains("counts") && error.contains("23 were read"),
             "{error}"
         );
         assert_eq!(told.lock().unwrap().len(), 2);

@@ -1,2 +1,4 @@
+//! Feeds frames of a streamed remote read.
+
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| idleproof_fuzz::frames(data));

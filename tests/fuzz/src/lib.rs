@@ -12,4 +12,3 @@ pub mod model;
 
 pub use ingest::kubernetes::take as lists;
 pub use ingest::prometheus::remote::{chunks, frames, samples};
-pub use ingest::tsdb::blocks::{block, index, meta};

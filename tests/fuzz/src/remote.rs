@@ -1,7 +1,7 @@
 //! What a remote-read server sends: frames of a stream, one packed body, chunks of six encodings.
 
 use super::chunks::{self, Encoding};
-use super::wire::{self, Frames};
+use super::wire::{self, Frames, ReadError};
 use super::{Sample, SeriesBuilder, SeriesSamples};
 use crate::model::TimeWindow;
 
@@ -34,19 +34,18 @@ pub fn frames(data: &[u8]) {
         loop {
             match frames.next() {
                 Ok(Some(frame)) => {
-                    let Ok(message) = wire::decode_frame(frame) else {
-                        return;
-                    };
-                    for series in message.chunked_series {
+                    let read = wire::chunked_series(&frame, |series| {
                         for chunk in series.chunks {
                             let encoding = Encoding::from_number(i64::from(chunk.encoding));
-                            let added = encoding
-                                .and_then(|encoding| builder.add_chunk(encoding, &chunk.data, &[]));
-                            if added.is_err() {
-                                return;
-                            }
+                            encoding
+                                .and_then(|encoding| builder.add_chunk(encoding, &chunk.data, &[]))
+                                .map_err(|e| ReadError::Malformed(e.to_string()))?;
                         }
                         check(builder.finish(wire::labels(series.labels)));
+                        Ok(())
+                    });
+                    if read.is_err() {
+                        return;
                     }
                 }
                 Ok(None) => break,
@@ -73,27 +72,20 @@ pub fn samples(data: &[u8]) {
             Err(_) => return,
         }
     };
-    let Ok(answer) = wire::decode_answer(&unpacked) else {
-        return;
-    };
     let mut builder = SeriesBuilder::new(WINDOW);
-    for series in answer.results.into_iter().flat_map(|r| r.timeseries) {
+    let _ = wire::time_series(&unpacked.into(), |series| {
+        let bad = |e: chunks::ChunkError| ReadError::Malformed(e.to_string());
         for sample in series.samples {
             let (ts_ms, value) = (sample.timestamp, sample.value);
-            if builder.add_sample(Sample { ts_ms, value }).is_err() {
-                return;
-            }
+            builder.add_sample(Sample { ts_ms, value }).map_err(bad)?;
         }
         for histogram in series.histograms {
-            let added = histogram
-                .into_sample()
-                .and_then(|sample| builder.add_histogram(sample));
-            if added.is_err() {
-                return;
-            }
+            let sample = histogram.into_sample().map_err(bad)?;
+            builder.add_histogram(sample).map_err(bad)?;
         }
         check(builder.finish(wire::labels(series.labels)));
-    }
+        Ok(())
+    });
 }
 
 /// The first byte is the encoding.

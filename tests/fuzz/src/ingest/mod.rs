@@ -2,4 +2,3 @@
 
 pub mod kubernetes;
 pub mod prometheus;
-pub mod tsdb;
