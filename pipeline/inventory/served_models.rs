@@ -177,7 +177,7 @@ mod tests {
                 "meta/llama-3.1-8b-instruct",
             ),
             (
-                "/root/.cache/hub/models--Qwen--Qwen3-8B/snapshots/abc",
+                "/data/hub/models--Qwen--Qwen3-8B/snapshots/abc",
                 "Qwen/Qwen3-8B",
             ),
             ("qwen-7b", "qwen-7b"),
