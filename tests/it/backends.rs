@@ -40,7 +40,9 @@ async fn full(source: &dyn SampleSource, window: TimeWindow) -> Full {
         let histograms: Histograms = histograms
             .map(|h| {
                 let buckets = h.buckets.iter();
-                let buckets = buckets.map(|b| (b.upper.to_bits(), b.count.to_bits()));
+                // The bounds in JSON are rounded by the server's own arithmetic: the last bit may differ.
+                let bound = |upper: f64| format!("{upper:.12e}").parse::<f64>().unwrap();
+                let buckets = buckets.map(|b| (bound(b.upper).to_bits(), b.count.to_bits()));
                 (h.ts_ms, plain(h.count), plain(h.sum), buckets.collect())
             })
             .collect();
