@@ -134,7 +134,7 @@ impl FaultyStore {
             // Whoever makes a table first makes it with its columns.
             return Some(payload.clone());
         }
-        if text.contains("/_delta_log/") && text.ends_with(".json") {
+        if text.contains("/_delta_log/") && location.extension() == Some("json") {
             let commit = r#"{"commitInfo":{"timestamp":1,"operation":"WRITE"}}"#;
             return Some(PutPayload::from_static(commit.as_bytes()));
         }

@@ -121,10 +121,13 @@ pub(crate) fn options(port: u16) -> RemoteOptions {
     options
 }
 
+/// Labels and samples of one series.
+pub(crate) type Written = (Vec<(String, String)>, Vec<(i64, f64)>);
+
 /// Series as they were made.
 #[derive(Clone, Default)]
 pub(crate) struct Data {
-    pub(crate) series: Vec<(Vec<(String, String)>, Vec<(i64, f64)>)>,
+    pub(crate) series: Vec<Written>,
 }
 
 impl Data {

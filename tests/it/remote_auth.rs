@@ -167,7 +167,7 @@ async fn oauth2_tokens_are_kept_until_they_end_and_fetched_anew_when_refused() {
     let source = RemoteSource::new(options(&server.url(), auth)).unwrap();
     read(&source).await.unwrap();
     read(&source).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     // The first has ended, the second is refused: a third is fetched.
     read(&source).await.unwrap();
     read(&source).await.unwrap();

@@ -187,7 +187,7 @@ async fn start(program: &Path, args: impl Fn(u16) -> Vec<String>) -> Option<(Ser
         .spawn()
         .unwrap();
     let server = Server(child);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     // A connection alone proves nothing: it is an answer that is waited for.
     let url = format!("http://127.0.0.1:{port}/");
     let answers = async || reqwest::get(&url).await.is_ok();
