@@ -27,4 +27,4 @@ pub use live::ingest_live;
 pub use snapshot::{KindCounts, KindState, Snapshot};
 
 /// Raised when redaction or folding changes what is stored of the same input.
-pub(super) const RULES_VERSION: &str = "kubernetes-export/2";
+pub(super) const RULES_VERSION: &str = "kubernetes-export/3";

@@ -1,5 +1,7 @@
 //! Owns redaction: what a cluster keeps secret never reaches the lake. Pure.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 /// What stands for a value that was taken out.
@@ -55,6 +57,23 @@ const SECRET_WORDS: &[&str] = &[
     "token",
 ];
 
+/// Parts of a key of a scaler's trigger whose value is a secret, or holds one.
+const SECRET_PARTS: &[&str] = &[
+    "accesskey",
+    "apikey",
+    "auth",
+    "cert",
+    "connection",
+    "credential",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "sas",
+    "secret",
+    "token",
+];
+
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Takes secrets out of an object; false if the object is one and must not be kept at all.
@@ -84,12 +103,60 @@ fn walk(value: &mut Value) {
                 match name.as_str() {
                     "env" | "envs" | "environment" | "environmentVariables" => env(inner),
                     "args" | "command" => arguments(inner),
+                    "triggers" => triggers(inner),
                     _ => walk(inner),
                 }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(walk),
         _ => {}
+    }
+}
+
+/// A scaler's triggers: each has free-form `metadata`, in which some write what belongs in a
+/// `TriggerAuthentication`.
+fn triggers(value: &mut Value) {
+    for trigger in value.as_array_mut().into_iter().flatten() {
+        if let Some(Value::Object(metadata)) = trigger.get_mut("metadata") {
+            for (key, said) in metadata.iter_mut() {
+                // `…FromEnv` names a variable; its value is not here.
+                let lower = key.to_ascii_lowercase();
+                let names_one = SECRET_PARTS.iter().any(|part| lower.contains(part));
+                if names_one && !lower.ends_with("fromenv") {
+                    *said = REDACTED.into();
+                } else if let Value::String(text) = said
+                    && let Cow::Owned(clean) = without_userinfo(text)
+                {
+                    *text = clean;
+                }
+            }
+        }
+        walk(trigger);
+    }
+}
+
+/// A text whose URLs have lost the user and password that stood in them.
+fn without_userinfo(text: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after
+            .find(|c: char| c.is_whitespace() || "/?#\"'".contains(c))
+            .unwrap_or(after.len());
+        let (authority, tail) = after.split_at(end);
+        out.push_str(before);
+        out.push_str("://");
+        match authority.rsplit_once('@') {
+            Some((_, host)) => out.extend([REDACTED, "@", host]),
+            None => out.push_str(authority),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    if out == text {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(out)
     }
 }
 
@@ -150,6 +217,9 @@ fn arguments(value: &mut Value) {
                     *text = command_line(text);
                 } else {
                     secret_follows = is_secret(text);
+                    if let Cow::Owned(clean) = without_userinfo(text) {
+                        *text = clean;
+                    }
                 }
             }
         }
@@ -175,7 +245,7 @@ fn command_line(text: &str) -> String {
         } else if secret_follows && !word.starts_with('-') {
             out.push_str(REDACTED);
         } else {
-            out.push_str(word);
+            out.push_str(&without_userinfo(word));
         }
         secret_follows = flag.is_none() && is_secret(word);
         out.push_str(space);
@@ -252,6 +322,40 @@ mod tests {
             "HF_TOKEN=<redacted> vllm serve m  --api-key <redacted> --port 1"
         );
         assert_eq!(pod["metadata"]["annotations"], json!({"a": "b"}));
+    }
+
+    #[test]
+    fn a_triggers_metadata_keeps_what_it_asks_and_no_secret() {
+        let mut scaled = json!({"spec": {"triggers": [
+            {"type": "rabbitmq", "metadata": {
+                "host": "amqp://user:k1@mq.svc:5672/v", "queueName": "q", "value": "5"}},
+            {"type": "azure-servicebus", "metadata": {
+                "connection": "Endpoint=sb://x/;SharedAccessKey=k2", "connectionFromEnv": "CONN"}},
+            {"type": "prometheus", "authenticationRef": {"name": "t"}, "metadata": {
+                "serverAddress": "http://u:k3@prometheus:9090/a@b", "threshold": "4",
+                "query": "sum(rate(vllm:generation_tokens_total[2m]))"}},
+        ]}});
+        assert!(redact("ScaledObject", &mut scaled));
+        let text = scaled.to_string();
+        for secret in ["k1", "k2", "k3", "user"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+        let of = |at: usize, key: &str| scaled["spec"]["triggers"][at]["metadata"][key].clone();
+        assert_eq!(of(0, "host"), "amqp://<redacted>@mq.svc:5672/v");
+        assert_eq!(of(0, "queueName"), "q");
+        assert_eq!(of(1, "connectionFromEnv"), "CONN");
+        assert_eq!(
+            of(2, "serverAddress"),
+            "http://<redacted>@prometheus:9090/a@b"
+        );
+        assert_eq!(
+            of(2, "query"),
+            "sum(rate(vllm:generation_tokens_total[2m]))"
+        );
+        let mut args = json!({"args": ["--db", "postgres://u:k4@db/x", "--url=http://h/p"]});
+        walk(&mut args);
+        assert_eq!(args["args"][1], "postgres://<redacted>@db/x");
+        assert_eq!(args["args"][2], "--url=http://h/p");
     }
 
     #[test]
