@@ -13,12 +13,17 @@ use super::args::InventoryArgs;
 use super::error::CliError;
 use super::inventory_card::{Card, Known};
 use super::output::{OutputFormat, json_objects, print_rows};
+use super::stages::evidence;
 use super::{data, say};
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::inventory;
+use crate::inventory::remedy::{Remedy, Wish};
 use crate::lake::columns::text;
 use crate::lake::{LakeError, LakeView, Publication, read_only_sql};
+use crate::model::TimeWindow;
 use crate::model::time::{DAY_MS, HOUR_MS, date_of};
+use crate::model::workload::WorkloadId;
 
 /// A month of 730 hours.
 const MONTH_MS: i64 = 730 * HOUR_MS;
@@ -84,7 +89,7 @@ pub(super) async fn inventory(args: &InventoryArgs) -> Result<Exit, CliError> {
     };
     let rows = json_objects(&all)?;
     let row = find(&rows, handle)?;
-    let card = card(&session, &config, row).await?;
+    let card = card(&session, &config, row, publication.window()).await?;
     match args.output {
         OutputFormat::Table => writeln!(out, "{}", card.text()),
         OutputFormat::Json => serde_json::to_writer_pretty(&mut out, card.value())
@@ -217,6 +222,7 @@ async fn card(
     session: &SessionContext,
     config: &Config,
     row: &Map<String, Value>,
+    window: TimeWindow,
 ) -> Result<Card, CliError> {
     let of = |name: &str| ScalarValue::from(row[name].as_str().unwrap_or(""));
     let key = || {
@@ -254,16 +260,31 @@ async fn card(
         details,
         events: json_objects(&events)?,
         faults: json_objects(&faults)?,
+        remedies: remedies(session, config, row, window).await?,
     };
-    let mut bodies = Vec::new();
-    for (namespace, name) in known.objects() {
-        let params = vec![
-            ("cluster", of("cluster")),
-            ("namespace", ScalarValue::from(namespace.as_str())),
-            ("name", ScalarValue::from(name.as_str())),
-        ];
-        let sql = include_str!("../../queries/report/object_bodies.sql");
-        bodies.extend(json_objects(&rows(session, sql, params).await?)?);
-    }
-    Ok(Card::new(known, &bodies, &config.file.slos))
+    Ok(Card::new(known, &config.file.slos))
+}
+
+/// Where changes of a workload would go, as it was on the window's last day.
+async fn remedies(
+    session: &SessionContext,
+    config: &Config,
+    row: &Map<String, Value>,
+    window: TimeWindow,
+) -> Result<Vec<Remedy>, CliError> {
+    let of = |name: &str| row[name].as_str().unwrap_or("").to_owned();
+    let id = WorkloadId {
+        cluster: of("cluster"),
+        namespace: of("namespace"),
+        kind: of("workload_kind"),
+        name: of("workload_name"),
+    };
+    let clusters = &config.file.clusters;
+    let Some(cluster) = clusters.iter().find(|one| one.name == id.cluster) else {
+        return Ok(Vec::new());
+    };
+    let day = TimeWindow::new(window.end_ms - DAY_MS, window.end_ms);
+    let inputs = evidence(config, cluster, session, day).await?;
+    let wish = Wish::survey(&of("gpu_product"));
+    Ok(inventory::remedies(&inputs, &id, &wish))
 }

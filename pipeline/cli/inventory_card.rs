@@ -1,13 +1,12 @@
 //! Owns the card of one workload: what is known of it as one JSON value, and that value as text. It
-//! reads nothing: `inventory` hands it rows and object bodies.
+//! reads nothing: `inventory` hands it rows and remedies.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
 use crate::config::SloSection;
-use crate::model::workload::kind_of;
+use crate::inventory::remedy::{Answer, Remedy};
 
 /// The rows about one workload.
 pub(super) struct Known {
@@ -15,34 +14,8 @@ pub(super) struct Known {
     pub details: Map<String, Value>,
     pub events: Vec<Map<String, Value>>,
     pub faults: Vec<Map<String, Value>>,
-}
-
-/// Objects of one card beyond this number are not read.
-const MAX_OBJECTS: usize = 16;
-
-impl Known {
-    /// Namespace and name of every object that the card needs the content of.
-    pub(super) fn objects(&self) -> BTreeSet<(String, String)> {
-        let namespace = text(&self.row, "namespace");
-        let mut out = BTreeSet::new();
-        for hop in list(&parsed(&self.details, "chain_json")) {
-            if let Some(name) = hop["name"].as_str() {
-                let home = hop["namespace"].as_str().unwrap_or(&namespace);
-                out.insert((home.to_owned(), name.to_owned()));
-            }
-        }
-        let scalers = parsed(&self.details, "autoscalers_json");
-        let paths = list(&scalers)
-            .iter()
-            .filter_map(|one| one["scaler"].as_str());
-        let remedy = text(&self.details, "remedy_object");
-        for path in paths.chain([remedy.as_str()]) {
-            if let [_, home, name] = path.split('/').collect::<Vec<_>>()[..] {
-                out.insert((home.to_owned(), name.to_owned()));
-            }
-        }
-        out.into_iter().take(MAX_OBJECTS).collect()
-    }
+    /// Where each kind of change would go; see [`places`].
+    pub remedies: Vec<Remedy>,
 }
 
 fn text(row: &Map<String, Value>, name: &str) -> String {
@@ -63,67 +36,36 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// What may be changed and where: the object and field that its controller keeps, with the value that
-/// stands there now and the version that a change must find.
-///
-/// This is the place at which adapters' remedies are asked for: it has the object bodies.
-fn remedies(known: &Known, bodies: &[Map<String, Value>]) -> Vec<Value> {
-    let object = text(&known.details, "remedy_object");
-    let body_of = |path: &str| {
-        bodies.iter().find_map(|one| {
-            let body = parsed(one, "object_json");
-            let kind = kind_of(&text(one, "api_version"), &text(one, "kind"));
-            let meta = &body["metadata"];
-            let (namespace, name) = (meta["namespace"].as_str(), meta["name"].as_str());
-            let is = format!("{kind}/{}/{}", namespace.unwrap_or(""), name.unwrap_or("")) == path;
-            is.then(|| (body, one.get("resource_version").cloned()))
-        })
-    };
-    let fields = [
-        ("replicas or their bounds", "remedy_replicas_field"),
-        ("GPU product", "remedy_tier_field"),
-    ];
-    // The tier is chosen where pods are made, never on a scaler.
-    let root = format!(
-        "{}/{}/{}",
-        text(&known.row, "workload_kind"),
-        text(&known.row, "namespace"),
-        text(&known.row, "workload_name")
-    );
-    fields
+/// Where each kind of change would go: the object and fields that its controller keeps, with what stands
+/// there now, or why it is not possible. Which values to write there is a recommendation's business.
+fn places(remedies: &[Remedy]) -> Vec<Value> {
+    remedies
         .iter()
-        .filter_map(|(what, column)| {
-            let field = text(&known.details, column);
-            if field.is_empty() {
-                return None;
+        .map(|remedy| match &remedy.answer {
+            Answer::Change(change) => {
+                let to = &change.target;
+                let (version, fields): (Vec<_>, Vec<_>) = change
+                    .preconditions
+                    .iter()
+                    .partition(|one| one.path.starts_with("/metadata/resourceVersion"));
+                json!({
+                    "action": remedy.action,
+                    "object": format!("{}/{}/{}", to.kind, to.namespace, to.name),
+                    "api_version": to.api_version,
+                    "fields": fields,
+                    "resource_version": version.first().and_then(|one| one.observed.clone()),
+                    "managed_by": change.managed_by,
+                    "verify": change.verify,
+                    "warnings": remedy.warnings,
+                })
             }
-            let at = if *column == "remedy_tier_field" {
-                &root
-            } else {
-                &object
-            };
-            let found = body_of(at);
-            Some(json!({
-                "changes": what,
-                "object": at,
-                "field": field,
-                "current": found.as_ref().map(|(body, _)| at_path(body, &field)),
-                "resource_version": found.as_ref().and_then(|(_, version)| version.clone()),
-            }))
+            Answer::NotPossible { because } => json!({
+                "action": remedy.action,
+                "not_possible_because": because,
+                "warnings": remedy.warnings,
+            }),
         })
         .collect()
-}
-
-/// The value at `spec.components[2].replicas`.
-fn at_path<'v>(body: &'v Value, field: &str) -> &'v Value {
-    field
-        .split(['.', '['])
-        .fold(body, |here, step| match step.strip_suffix(']') {
-            Some(index) => index.parse::<usize>().map_or(&Value::Null, |index| {
-                here.get(index).unwrap_or(&Value::Null)
-            }),
-            None => here.get(step).unwrap_or(&Value::Null),
-        })
 }
 
 /// The objective that a workload is judged by, and every one that somebody declares.
@@ -156,7 +98,7 @@ pub(super) struct Card {
 }
 
 impl Card {
-    pub(super) fn new(known: Known, bodies: &[Map<String, Value>], rules: &[SloSection]) -> Self {
+    pub(super) fn new(known: Known, rules: &[SloSection]) -> Self {
         let at = |name: &str| known.row.get(name).cloned().unwrap_or(Value::Null);
         let of = |name: &str| known.details.get(name).cloned().unwrap_or(Value::Null);
         let json_of = |name: &str| parsed(&known.details, name);
@@ -202,7 +144,7 @@ impl Card {
             },
             "team": {"name": at("team"), "source": at("team_source")},
             "objectives": objectives(&known, rules),
-            "remedies": remedies(&known, bodies),
+            "remedies": places(&known.remedies),
             "changes": known.events,
             "data_quality": known.faults,
         });
@@ -333,12 +275,15 @@ impl Card {
             );
         }
         for one in list(&v["remedies"]) {
-            fields(
-                &mut out,
-                "change",
-                one,
-                &["changes", "object", "field", "current", "resource_version"],
-            );
+            let names = ["object", "managed_by", "not_possible_because"];
+            let title = format!("to {}", plain(&one["action"]));
+            fields(&mut out, &title, one, &names);
+            for field in list(&one["fields"]) {
+                fields(&mut out, "  at", field, &["path", "observed"]);
+            }
+            for warning in list(&one["warnings"]) {
+                let _ = writeln!(out, "  {:<12} {}", "  beware", plain(warning));
+            }
         }
         for one in list(&v["changes"]) {
             fields(
@@ -399,14 +344,6 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_field_of_a_remedy_is_found_in_the_body() {
-        let body = json!({"spec": {"components": [{"replicas": 1}, {"replicas": 3}]}});
-        assert_eq!(at_path(&body, "spec.components[1].replicas"), &json!(3));
-        assert_eq!(at_path(&body, "spec.components[7].replicas"), &Value::Null);
-        assert_eq!(at_path(&body, "spec.x.y"), &Value::Null);
-    }
 
     #[test]
     fn terminals_get_no_control_characters() {

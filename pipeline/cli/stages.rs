@@ -11,7 +11,7 @@ use datafusion::scalar::ScalarValue;
 use super::error::CliError;
 use super::say;
 use crate::catalogue;
-use crate::config::Config;
+use crate::config::{ClusterSection, Config};
 use crate::detect::QuerySet;
 use crate::detect::derive::{DayRequest, derive_days};
 use crate::inventory::batches::batches;
@@ -116,22 +116,7 @@ impl<'a> Workspace<'a> {
             if !ends.contains_key(&cluster.name) {
                 continue;
             }
-            let mut inputs = Inputs::empty(&cluster.name, span);
-            inputs.provider.clone_from(&cluster.provider);
-            inputs.region.clone_from(&cluster.region);
-            if cluster.min_replicas > 1 {
-                inputs.floors.push(FloorRule {
-                    min_replicas: i64::from(cluster.min_replicas),
-                    ..FloorRule::default()
-                });
-            }
-            let order = &self.config.file.team.order;
-            if !order.is_empty() {
-                inputs.team_order = order.iter().filter_map(|w| TeamRule::parse(w)).collect();
-            }
-            // What held at the span's start began before it.
-            let evidence = TimeWindow::new(span.start_ms - DAY_MS, span.end_ms);
-            let inputs = inventory::read(&session, inputs, evidence).await?;
+            let inputs = evidence(self.config, cluster, &session, span).await?;
             let folded = inventory::fold(&inputs, &Embedded);
             for (day_ms, day) in folded.clip_to_days(span) {
                 let partition = PartitionKey::new(date_of(day_ms), cluster.name.clone());
@@ -216,4 +201,29 @@ impl<'a> Workspace<'a> {
         }
         Ok(())
     }
+}
+
+/// What the fold of one cluster over a span rests on: the lake's evidence and the configuration's rules.
+pub(super) async fn evidence(
+    config: &Config,
+    cluster: &ClusterSection,
+    session: &SessionContext,
+    span: TimeWindow,
+) -> Result<Inputs, CliError> {
+    let mut inputs = Inputs::empty(&cluster.name, span);
+    inputs.provider.clone_from(&cluster.provider);
+    inputs.region.clone_from(&cluster.region);
+    if cluster.min_replicas > 1 {
+        inputs.floors.push(FloorRule {
+            min_replicas: i64::from(cluster.min_replicas),
+            ..FloorRule::default()
+        });
+    }
+    let order = &config.file.team.order;
+    if !order.is_empty() {
+        inputs.team_order = order.iter().filter_map(|w| TeamRule::parse(w)).collect();
+    }
+    // What held at the span's start began before it.
+    let around = TimeWindow::new(span.start_ms - DAY_MS, span.end_ms);
+    Ok(inventory::read(session, inputs, around).await?)
 }
