@@ -95,10 +95,15 @@ pub(super) async fn open_each(
     if open.is_empty() && failed.is_empty() {
         return Err(CliError::Usage(match (only_source, only_cluster) {
             (None, None) => format!("`{}` names no [[source]]", config.path.display()),
-            _ => format!(
-                "no [[source]] of `{}` fits the selection",
-                config.path.display()
-            ),
+            _ => {
+                let sections = config.file.sources.iter().enumerate();
+                let names: Vec<String> = sections.map(|(at, one)| one.name(at)).collect();
+                format!(
+                    "no [[source]] of `{}` fits the selection: it has {}",
+                    config.path.display(),
+                    names.join(", ")
+                )
+            }
         }));
     }
     Ok((open, failed))
