@@ -18,7 +18,7 @@ use super::{data, say};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::inventory;
-use crate::inventory::remedy::{Remedy, Wish};
+use crate::inventory::remedy::{BoundsWish, CpuWish, Remedy, Wish};
 use crate::lake::columns::text;
 use crate::lake::{LakeError, LakeView, Publication, read_only_sql};
 use crate::model::TimeWindow;
@@ -285,6 +285,20 @@ async fn remedies(
     };
     let day = TimeWindow::new(window.end_ms - DAY_MS, window.end_ms);
     let inputs = evidence(config, cluster, session, day).await?;
-    let wish = Wish::survey(&of("gpu_product"));
+    // Values that differ from what stands there: what is asked for is the place.
+    let now = |name: &str| row[name].as_i64();
+    let least = now("min_replicas").or_else(|| now("replicas")).unwrap_or(1) + 1;
+    let most = now("max_replicas").map_or(least, |most| most.max(least)) + 1;
+    let wish = Wish {
+        bounds: Some(BoundsWish {
+            min_replicas: Some(least),
+            max_replicas: Some(most),
+        }),
+        cpu: Some(CpuWish {
+            request: Some("3571m".to_owned()),
+            ..CpuWish::default()
+        }),
+        ..Wish::survey("another-product")
+    };
     Ok(inventory::remedies(&inputs, &id, &wish))
 }
