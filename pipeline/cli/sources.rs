@@ -93,17 +93,16 @@ pub(super) async fn open_each(
         }
     }
     if open.is_empty() && failed.is_empty() {
-        return Err(CliError::Usage(match (only_source, only_cluster) {
-            (None, None) => format!("`{}` names no [[source]]", config.path.display()),
-            _ => {
-                let sections = config.file.sources.iter().enumerate();
-                let names: Vec<String> = sections.map(|(at, one)| one.name(at)).collect();
-                format!(
-                    "no [[source]] of `{}` fits the selection: it has {}",
-                    config.path.display(),
-                    names.join(", ")
-                )
-            }
+        let path = config.path.display();
+        let sections = config.file.sources.iter().enumerate();
+        let names: Vec<String> = sections.map(|(at, one)| one.name(at)).collect();
+        return Err(CliError::Usage(if names.is_empty() {
+            format!("`{path}` names no [[source]]")
+        } else {
+            format!(
+                "no [[source]] of `{path}` fits the selection: it has {}",
+                names.join(", ")
+            )
         }));
     }
     Ok((open, failed))
