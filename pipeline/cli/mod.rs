@@ -11,12 +11,14 @@ mod conclude;
 mod data;
 mod error;
 mod explain;
+mod given;
 mod inspect;
 mod inventory;
 mod inventory_card;
 mod lake;
 mod output;
 mod plan;
+mod prices;
 mod progress;
 mod publish;
 mod report_data;
@@ -101,6 +103,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Check(args) => check::check(&args).await,
         Command::Inventory(args) => inventory::inventory(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Prices(args) => prices::prices(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
         Command::Verify(args) => verify::verify(&args),
         Command::Lake(args) => lake::lake(&args.what).await,

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::DetectError;
 use super::netting::{ClaimFault, Worth, monthly, range};
 use super::query::Detector;
+use super::realisable::Realised;
 use crate::model::canonical::{sha256_hex, to_canonical};
-use crate::model::time::{DAY_MS, HOUR_MS};
+use crate::model::time::{DAY_MS, HOUR_MS, format_ms};
 
 pub use batches::{RunRows, run_rows};
 pub use row::{FoundRow, Remedy, found_rows};
@@ -57,7 +58,8 @@ pub struct Finding {
     pub net_monthly_usd: Option<Decimal>,
     pub net_p10_usd: Option<Decimal>,
     pub net_p90_usd: Option<Decimal>,
-    /// What the bill drops once nodes can go: unknown until a joint packing is computed.
+    /// What the bill drops once nodes can go, after all findings before this one; less than zero
+    /// where the node that is added costs more than what goes.
     pub realisable_monthly_usd: Option<Decimal>,
     /// The kinds and rungs of the prices used.
     pub price_basis: String,
@@ -100,6 +102,8 @@ pub(super) struct Valued<'a> {
     pub gross: Option<Worth>,
     pub first_seen_ms: Option<i64>,
     pub assumes: Vec<String>,
+    /// What the bill drops over the window; `None` where nothing was claimed or it is not known.
+    pub realised: Option<Realised>,
 }
 
 impl Valued<'_> {
@@ -145,6 +149,7 @@ impl Finding {
             gross,
             first_seen_ms,
             assumes,
+            realised,
         } = valued;
         let id = finding_id(&detector.id, detector.major_version(), &row.grain);
         let overflow = || DetectError::Claims {
@@ -165,6 +170,15 @@ impl Finding {
             }
         };
         let (net_monthly, gross_monthly) = (per_month(net_window)?, per_month(gross_window)?);
+        let realised = realised.filter(|_| alarm);
+        let realisable_monthly = per_month(realised.as_ref().and_then(|realised| realised.usd))?;
+        let mut evidence = row.evidence.clone();
+        if let Some(realised) = realised.filter(|realised| realised.committed) {
+            let until = realised
+                .after_ms
+                .map_or_else(|| "the commitment ends".to_owned(), format_ms);
+            evidence.push(("realisable_after".to_owned(), until));
+        }
         let price_band = worth.as_ref().map_or(0, |worth| worth.price_band_percent);
         let freed = per_month(worth.as_ref().and_then(|worth| worth.freed_usd))?;
         let added = per_month(worth.as_ref().and_then(|worth| worth.added_usd))?;
@@ -243,7 +257,7 @@ impl Finding {
             net_monthly_usd: net_monthly,
             net_p10_usd: net_range.map(|(low, _)| low),
             net_p90_usd: net_range.map(|(_, high)| high),
-            realisable_monthly_usd: None,
+            realisable_monthly_usd: realisable_monthly,
             price_basis: worth.map_or_else(|| "none".to_owned(), |worth| worth.basis),
             confidence: row.confidence,
             remedy: if alarm {
@@ -253,7 +267,7 @@ impl Finding {
             },
             recommendation,
             reason,
-            evidence: row.evidence,
+            evidence,
             evidence_digest: String::new(),
             finding_id: id,
         })

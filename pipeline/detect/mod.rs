@@ -11,6 +11,7 @@ mod explain;
 pub mod findings;
 pub mod netting;
 pub mod query;
+mod realisable;
 mod runner;
 
 pub use error::DetectError;

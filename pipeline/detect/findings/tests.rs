@@ -65,6 +65,7 @@ fn finding(row: FoundRow, worth: Option<Worth>) -> Finding {
         gross: worth,
         first_seen_ms: None,
         assumes: Vec::new(),
+        realised: None,
     })
     .unwrap()
 }
