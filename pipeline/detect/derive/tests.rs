@@ -1,5 +1,7 @@
 //! The chain as it is embedded, on tables in memory.
 
+mod work;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -81,6 +81,7 @@ pub(super) fn inputs() -> DetectInputs {
             },
         ],
         first_seen: BTreeMap::new(),
+        accepted: Vec::new(),
     }
 }
 
