@@ -140,7 +140,10 @@ spared AS (
   SELECT
     j.*,
     CAST(1 AS BIGINT) AS alive,
-    CAST(CAST((replicas_apart - replicas_together) * gpu_milli AS DOUBLE) * CAST(existed_ms AS DOUBLE) / 1000.0 AS BIGINT)
+    -- No more than is held today: what each would need apart may not be there.
+    GREATEST(0, LEAST(total_ms,
+        CAST(CAST(replicas_apart * gpu_milli AS DOUBLE) * CAST(existed_ms AS DOUBLE) / 1000.0 AS BIGINT))
+      - CAST(CAST(replicas_together * gpu_milli AS DOUBLE) * CAST(existed_ms AS DOUBLE) / 1000.0 AS BIGINT))
       AS spare_ms
   FROM joint AS j
 ),
@@ -152,7 +155,7 @@ judged AS (
       WHEN (total_ms - unknown_ms) * 100 < total_ms * $min_coverage_percent THEN 'unseen'
       WHEN one_quantisation <> other_quantisation OR gpu_milli <> other_gpu_milli THEN 'different'
       WHEN sized < workloads THEN 'unsized'
-      WHEN replicas_apart > replicas_together AND spare_ms >= $min_spare_gpu_hours * 3600000 THEN 'spare'
+      WHEN spare_ms > 0 AND spare_ms >= $min_spare_gpu_hours * 3600000 THEN 'spare'
       ELSE 'needed'
     END AS verdict_code
   FROM spared AS s

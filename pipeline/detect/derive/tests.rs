@@ -121,6 +121,7 @@ async fn two_slots_of_a_day_are_forty_eight_hours() {
     assert_eq!(
         names,
         [
+            "cpu_hours",
             "gpu_5m",
             "gpu_hours",
             "ledger",
