@@ -160,7 +160,7 @@ fn fleet(seed: u64) -> Fleet {
 #[tokio::test]
 async fn no_second_of_measured_work_is_ever_dark() {
     let (mut dark_hours, mut work_spans) = (0_i64, 0_usize);
-    for seed in 1..=6 {
+    for seed in 1..=3 {
         let fleet = fleet(seed);
         let rows = [
             ("gpu_samples", fleet.gpus.as_str()),
@@ -212,6 +212,6 @@ async fn no_second_of_measured_work_is_ever_dark() {
         work_spans += fleet.work.len();
     }
     // A test in which nothing is dark, or nothing works, would hold of itself.
-    assert!(dark_hours > 50, "{dark_hours} dark hours");
-    assert!(work_spans > 300, "{work_spans} spans of work");
+    assert!(dark_hours > 25, "{dark_hours} dark hours");
+    assert!(work_spans > 150, "{work_spans} spans of work");
 }
