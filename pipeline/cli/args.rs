@@ -43,7 +43,7 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof inventory\n  idleproof inventory --cluster prod-a -o json\n  idleproof inventory --workload chat/llama-8b"
     )]
     Inventory(InventoryArgs),
-    /// Replay a finding from its evidence, to the same bytes
+    /// Explain a finding: rows, chart, formula; replayed from its evidence to the same bytes
     #[command(
         after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a"
     )]
@@ -198,6 +198,15 @@ pub(super) struct ExplainArgs {
     /// The publication to explain from; default: the newest
     #[arg(long, value_name = "N")]
     pub as_of: Option<u64>,
+    /// `text` for people, `json` for the bytes that replay
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: ExplainOutput,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExplainOutput {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -348,6 +357,9 @@ pub(super) struct VerifyLakeArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DetectorsArgs {
+    /// The configuration whose own detectors are among them; default: the built-in ones alone
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
     #[command(subcommand)]
     pub what: DetectorsWhat,
 }
@@ -364,6 +376,14 @@ pub(super) enum DetectorsWhat {
     Show {
         /// Its id
         id: String,
+    },
+    /// A detector's page in Markdown, or all of them
+    Docs {
+        /// Its id; default: all
+        id: Option<String>,
+        /// Write one file a detector here instead
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
     },
 }
 

@@ -6,13 +6,14 @@
 
 mod args;
 mod authentication;
+mod blindness;
 mod check;
 mod conclude;
 mod data;
+mod detectors;
 mod error;
 mod explain;
 mod given;
-mod inspect;
 mod inventory;
 mod inventory_card;
 mod lake;
@@ -107,7 +108,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Sql(args) => sql::sql(&args).await,
         Command::Verify(args) => verify::verify(&args),
         Command::Lake(args) => lake::lake(&args.what).await,
-        Command::Detectors(args) => inspect::detectors(&args),
+        Command::Detectors(args) => detectors::detectors(&args),
     }
 }
 

@@ -7,7 +7,7 @@ severity: medium
 grain: [cluster, namespace, workload_kind, workload_name]
 requires: [ledger, workload_facts, workload_hours, placements]
 claims: []
-order: 60
+order: 63
 window: {default: 14d, min: 3d}
 params:
   min_hours: {type: int, unit: hours, default: 6, why: "one bad afternoon is an incident, not a tier: a few hours of a window must show it"}
