@@ -14,7 +14,8 @@ pub use auth::{
 };
 pub use file::{
     ApproveSection, ClusterSection, ConfigFile, LakeSection, LogicalSource, PricesSection,
-    ReportSection, SloMatch, SloSection, SourceKind, SourceMode, SourceSection, TeamSection,
+    RecommendationsSection, ReportSection, SloMatch, SloSection, SourceKind, SourceMode,
+    SourceSection, TeamSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DetectError;
 use super::economics::rows::prices_batch;
+use super::findings::answers_json;
 use super::query::{self, Params, QuerySet};
 use super::runner::{DetectInputs, Detection};
 use crate::catalogue;
@@ -26,7 +27,7 @@ pub(super) use blobs::decode;
 use blobs::{encode, parts};
 
 /// The layout of manifests and blobs.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Made by the runner while it goes, and made again by a replay.
 const MADE_ON_THE_WAY: [&str; 2] = ["claimable", "found"];
 
@@ -44,6 +45,8 @@ pub struct EvidenceManifest {
     pub detectors: Vec<DetectorEvidence>,
     pub params: BTreeMap<String, BTreeMap<String, ParamValue>>,
     pub first_seen: BTreeMap<String, i64>,
+    /// The inventory's answers to recommendations, by finding.
+    pub answers_sha256: String,
     pub tables: Vec<TableEvidence>,
 }
 
@@ -165,7 +168,8 @@ pub(super) fn checked(bytes: &[u8], digest: &str) -> Result<(), DetectError> {
     }
 }
 
-/// Copies what the detectors read: call it after [`super::detect`], on the same session.
+/// Copies what the detectors read: call it after [`super::detect`], on the same session, when
+/// recommendations have their answers.
 pub async fn collect(
     session: &SessionContext,
     queries: &QuerySet,
@@ -218,6 +222,7 @@ pub async fn collect(
     prices.sort_by_key(super::economics::prices::PriceRow::price_key);
     let prices = prices_batch(&prices).map_err(DetectError::arrow("copy `prices`"))?;
     add("prices", None, None, &prices)?;
+    let answers_sha256 = keep(answers_json(&detection.findings)?.into_bytes());
     let manifest = EvidenceManifest {
         format: FORMAT,
         run_id: inputs.run_id.clone(),
@@ -236,6 +241,7 @@ pub async fn collect(
             .iter()
             .map(|finding| (finding.finding_id.clone(), finding.first_seen_ms))
             .collect(),
+        answers_sha256,
         tables,
     };
     let bytes = manifest.canonical()?.into_bytes();
