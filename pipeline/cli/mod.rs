@@ -4,13 +4,18 @@
 //! Data goes to stdout, logs and errors to stderr; every error is one message that says what failed,
 //! where, and what to do, and ends in a documented exit code.
 
+mod approve;
 mod args;
+mod args_approve;
 mod authentication;
+mod books;
 mod check;
 mod conclude;
 mod data;
+mod decisions;
 mod error;
 mod explain;
+mod export;
 mod inspect;
 mod inventory;
 mod inventory_card;
@@ -102,7 +107,13 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Inventory(args) => inventory::inventory(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
-        Command::Verify(args) => verify::verify(&args),
+        Command::Approve(args) => approve::approve(&args).await,
+        Command::Reject(args) => approve::reject(&args).await,
+        Command::Defer(args) => approve::defer(&args).await,
+        Command::Revoke(args) => approve::revoke(&args).await,
+        Command::Decisions(args) => decisions::decisions(&args).await,
+        Command::Export(args) => export::run(&args).await,
+        Command::Verify(args) => verify::verify(&args).await,
         Command::Lake(args) => lake::lake(&args.what).await,
         Command::Detectors(args) => inspect::detectors(&args),
     }
