@@ -34,12 +34,26 @@ fn scaler(min: i64) -> Value {
 
 fn candidate(value: &Value, body: Option<Value>) -> Candidate {
     let recommendation = Recommendation::read(value).unwrap();
-    let now = vec![Some(ObjectNow { body, seen_ms: NOW - HOUR }); recommendation.changes.len()];
-    Candidate { recommendation, manifest_sha256: "ab".repeat(32), standing: standing(State::Approved), now }
+    let now = vec![
+        Some(ObjectNow {
+            body,
+            seen_ms: NOW - HOUR
+        });
+        recommendation.changes.len()
+    ];
+    Candidate {
+        recommendation,
+        manifest_sha256: "ab".repeat(32),
+        standing: standing(State::Approved),
+        now,
+    }
 }
 
 fn good() -> Candidate {
-    candidate(&recommendation("r1", "prod-a", "120.00", 1), Some(scaler(3)))
+    candidate(
+        &recommendation("r1", "prod-a", "120.00", 1),
+        Some(scaler(3)),
+    )
 }
 
 fn why(candidate: &Candidate) -> String {
@@ -52,21 +66,46 @@ fn what_is_approved_and_still_true_leaves() {
     let exported = export(&[good()], 72 * HOUR, false, NOW).unwrap();
     assert_eq!(exported.ready, ["r1"]);
     let names: Vec<&str> = exported.files.keys().map(String::as_str).collect();
-    assert_eq!(names.iter().filter(|name| name.contains("/patches/")).count(), 3, "{names:?}");
-    assert_eq!(names.iter().filter(|name| name.contains("/inverse/")).count(), 3, "{names:?}");
+    assert_eq!(
+        names
+            .iter()
+            .filter(|name| name.contains("/patches/"))
+            .count(),
+        3,
+        "{names:?}"
+    );
+    assert_eq!(
+        names
+            .iter()
+            .filter(|name| name.contains("/inverse/"))
+            .count(),
+        3,
+        "{names:?}"
+    );
     let plan = String::from_utf8(exported.files["PLAN.md"].clone()).unwrap();
-    for text in ["scaledobject.keda.sh/chat/llama", "--dry-run=server", "approved by `ada, eve`", "steps of one"] {
+    for text in [
+        "scaledobject.keda.sh/chat/llama",
+        "--dry-run=server",
+        "approved by `ada, eve`",
+        "steps of one",
+    ] {
         assert!(plan.contains(text), "{text}\n{plan}");
     }
     // Equal input, equal bytes.
-    assert_eq!(export(&[good()], 72 * HOUR, false, NOW).unwrap().files, exported.files);
+    assert_eq!(
+        export(&[good()], 72 * HOUR, false, NOW).unwrap().files,
+        exported.files
+    );
 }
 
 #[test]
 fn attack_drift_is_refused_with_the_difference() {
     let value = recommendation("r1", "prod-a", "120.00", 1);
     let drifted = candidate(&value, Some(scaler(2)));
-    assert_eq!(why(&drifted), "scaledobject.keda.sh/chat/llama: /spec/minReplicaCount was 3 and is 2");
+    assert_eq!(
+        why(&drifted),
+        "scaledobject.keda.sh/chat/llama: /spec/minReplicaCount was 3 and is 2"
+    );
     assert!(why(&candidate(&value, None)).contains("was gone"));
     let mut unseen = good();
     unseen.now = vec![None];
@@ -99,7 +138,15 @@ fn attack_an_inverse_that_does_not_restore_or_a_patch_that_lies() {
 
 #[test]
 fn only_approved_states_leave() {
-    for state in [State::Proposed, State::Rejected, State::Deferred, State::Revoked, State::Expired, State::Superseded, State::Exported] {
+    for state in [
+        State::Proposed,
+        State::Rejected,
+        State::Deferred,
+        State::Revoked,
+        State::Expired,
+        State::Superseded,
+        State::Exported,
+    ] {
         let mut one = good();
         one.standing = standing(state);
         assert!(why(&one).contains(state.word()), "{state:?}");
@@ -132,7 +179,10 @@ fn attack_path_traversal_and_injection_through_names() {
         // A name that Kubernetes could not hold is not exported as an object.
         let mut value = recommendation("r1", "prod-a", "120.00", 1);
         value["changes"][0]["target"]["name"] = json!(if name.is_empty() { "-" } else { name });
-        assert!(why(&candidate(&value, Some(scaler(3)))).contains("could hold"), "{name}");
+        assert!(
+            why(&candidate(&value, Some(scaler(3)))).contains("could hold"),
+            "{name}"
+        );
         // Everything else that comes from outside is only text.
         let mut value = recommendation("r1", "prod-a", "120.00", 1);
         for field in ["cluster", "workload_name", "team", "risk", "disruption"] {
@@ -143,7 +193,8 @@ fn attack_path_traversal_and_injection_through_names() {
             change[field] = (*name).into();
         }
         change["warnings"] = json!([name, "# heading\n- item"]);
-        let exported = export(&[candidate(&value, Some(scaler(3)))], 72 * HOUR, false, NOW).unwrap();
+        let exported =
+            export(&[candidate(&value, Some(scaler(3)))], 72 * HOUR, false, NOW).unwrap();
         assert_eq!(exported.ready, ["r1"], "{:?}", exported.refused);
         held_to_folder(&exported, name);
     }
@@ -155,7 +206,9 @@ fn held_to_folder(exported: &Exported, name: &str) {
         let plain = path.split('/').all(|part| {
             !part.is_empty()
                 && !part.starts_with(['.', '-'])
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
         });
         assert!(plain || path == "PLAN.md", "{name}: {path}");
         let text = String::from_utf8(bytes.clone()).unwrap();
@@ -166,7 +219,10 @@ fn held_to_folder(exported: &Exported, name: &str) {
             assert_eq!(value["kind"], "Component");
         }
         if path.ends_with(".md") {
-            assert!(!text.contains("\n# heading") && !text.contains('\u{202e}'), "{text}");
+            assert!(
+                !text.contains("\n# heading") && !text.contains('\u{202e}'),
+                "{text}"
+            );
         }
     }
 }
@@ -180,10 +236,18 @@ fn attack_shell_words_of_an_export_stay_words() {
     let bin = folder.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     let kubectl = bin.join("kubectl");
-    std::fs::write(&kubectl, "#!/bin/sh\nfor a in \"$@\"; do printf '[%s]' \"$a\"; done\necho\n").unwrap();
+    std::fs::write(
+        &kubectl,
+        "#!/bin/sh\nfor a in \"$@\"; do printf '[%s]' \"$a\"; done\necho\n",
+    )
+    .unwrap();
     let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
     std::fs::set_permissions(&kubectl, mode).unwrap();
-    let script = exported.files.keys().find(|path| path.ends_with("patches/kubectl.sh")).unwrap();
+    let script = exported
+        .files
+        .keys()
+        .find(|path| path.ends_with("patches/kubectl.sh"))
+        .unwrap();
     for (args, dry) in [(vec![], "server"), (vec!["--yes"], "none")] {
         let output = Command::new("sh")
             .arg(folder.path().join(script))
@@ -191,10 +255,22 @@ fn attack_shell_words_of_an_export_stay_words() {
             .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let line = String::from_utf8(output.stdout).unwrap();
-        assert!(line.starts_with("[--namespace=chat][patch][scaledobject.keda.sh][llama][--type=json][--patch-file="), "{line}");
-        assert!(line.trim_end().ends_with(&format!("[--dry-run={dry}]")), "{line}");
+        assert!(
+            line.starts_with(
+                "[--namespace=chat][patch][scaledobject.keda.sh][llama][--type=json][--patch-file="
+            ),
+            "{line}"
+        );
+        assert!(
+            line.trim_end().ends_with(&format!("[--dry-run={dry}]")),
+            "{line}"
+        );
     }
 }
 
@@ -209,19 +285,34 @@ fn write(folder: &Path, exported: &Exported) {
 /// `kubectl kustomize` applies the component to the object and takes it back with the inverse.
 #[test]
 fn kubectl_kustomize_applies_the_patch_and_its_inverse() {
-    let Some(kubectl) = crate::approve_peers::kubectl() else { return };
+    let Some(kubectl) = crate::approve_peers::kubectl() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let exported = export(&[good()], 72 * HOUR, false, NOW).unwrap();
     write(folder.path(), &exported);
-    let root = exported.files.keys().find_map(|path| path.split_once("/patches/")).unwrap().0.to_owned();
+    let root = exported
+        .files
+        .keys()
+        .find_map(|path| path.split_once("/patches/"))
+        .unwrap()
+        .0
+        .to_owned();
     let build = |components: &[&str], body: &Value| -> Result<Value, String> {
         let overlay = folder.path().join("overlay");
         std::fs::create_dir_all(&overlay).unwrap();
         std::fs::write(overlay.join("object.json"), body.to_string()).unwrap();
-        let list: Vec<String> = components.iter().map(|c| format!("../{root}/{c}")).collect();
+        let list: Vec<String> = components
+            .iter()
+            .map(|c| format!("../{root}/{c}"))
+            .collect();
         let text = json!({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": ["object.json"], "components": list});
         std::fs::write(overlay.join("kustomization.yaml"), text.to_string()).unwrap();
-        let output = Command::new(&kubectl).arg("kustomize").arg(&overlay).output().unwrap();
+        let output = Command::new(&kubectl)
+            .arg("kustomize")
+            .arg(&overlay)
+            .output()
+            .unwrap();
         if output.status.success() {
             Ok(serde_yaml_ng::from_slice(&output.stdout).unwrap())
         } else {
