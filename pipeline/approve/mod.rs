@@ -6,6 +6,7 @@
 //! reached through `lake`. Called by `cli`. Formats: docs/manifest.md, docs/approvals.md,
 //! docs/audit-log.md.
 
+mod archive;
 mod decision;
 mod entry;
 mod envelope;
@@ -27,6 +28,7 @@ mod statement;
 mod strict;
 mod verify;
 
+pub use archive::{pack, unpack};
 pub use decision::{DECISION_BYTES_MAX, DECISION_TYPE, Decision, Limits, Verb};
 pub use entry::{ENTRY_BYTES_MAX, Entry, Kind};
 pub use envelope::{Envelope, PAYLOAD_TYPE, pre_authentication_encoding};

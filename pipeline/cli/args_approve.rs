@@ -147,6 +147,17 @@ pub(super) enum VerifyWhat {
         #[arg(long, value_name = "FILE", requires = "key")]
         proof: Option<PathBuf>,
     },
+    /// An archive of `evidence pack`: signatures, log, digests, and the SQL run again to equal bytes
+    Evidence {
+        /// The archive
+        file: PathBuf,
+        /// The pipeline's public key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Who can sign, to hold its decisions to
+        #[arg(long, value_name = "FILE")]
+        allowed_signers: Option<PathBuf>,
+    },
     /// The audit log: every entry, hash, checkpoint and blob
     Log {
         /// The folder or bucket of the log, `<lake>/log`

@@ -8,15 +8,17 @@ mod approve;
 mod args;
 mod args_approve;
 mod authentication;
+mod blindness;
 mod books;
 mod check;
 mod conclude;
 mod data;
 mod decisions;
+mod detectors;
 mod error;
+mod evidence;
 mod explain;
 mod export;
-mod inspect;
 mod inventory;
 mod inventory_card;
 mod lake;
@@ -113,9 +115,10 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Revoke(args) => approve::revoke(&args).await,
         Command::Decisions(args) => decisions::decisions(&args).await,
         Command::Export(args) => export::run(&args).await,
+        Command::Evidence(args) => evidence::evidence(&args).await,
         Command::Verify(args) => verify::verify(&args).await,
         Command::Lake(args) => lake::lake(&args.what).await,
-        Command::Detectors(args) => inspect::detectors(&args),
+        Command::Detectors(args) => detectors::detectors(&args),
     }
 }
 

@@ -144,7 +144,10 @@ pub(super) async fn publish(
     write_whole(&folder, &files, &envelope, &proof)?;
     write_latest(output, &folder)?;
 
-    let alarms: Vec<&Finding> = findings.iter().filter(|f| f.status == "alarm").collect();
+    let alarms: Vec<&Finding> = findings
+        .iter()
+        .filter(|f| f.status == "alarm" && f.accepted.is_none())
+        .collect();
     let known: i64 = data
         .classes
         .iter()
@@ -169,6 +172,16 @@ pub(super) async fn publish(
         format!("findings: {}", folder.join("findings.json").display()),
         format!("manifest: {}", folder.join("manifest.dsse.json").display()),
     ];
+    if !view.accepted.is_empty() {
+        summary.insert(
+            1,
+            format!(
+                "{} findings more, {}, are accepted as waste for now",
+                view.accepted.len(),
+                view.accepted_window
+            ),
+        );
+    }
     if !view.ledger_balances {
         summary.push(
             "warning: the ledger does not sum to capacity: use no number of this report".to_owned(),

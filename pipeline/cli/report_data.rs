@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use datafusion::prelude::SessionContext;
 
 use super::CODE_VERSION;
+use super::blindness;
 use super::conclude::window_rows;
 use super::error::CliError;
 use crate::detect::Finding;
@@ -12,8 +13,8 @@ use crate::lake::Publication;
 use crate::lake::columns::{int, text, text_at, usd, usd_at};
 use crate::model::TimeWindow;
 use crate::report::{
-    BlindSpot, ClassTotal, DayClasses, FindingData, PriceRow, RecommendationData, ReportData,
-    WorkloadRow, gpu_hours,
+    BlindCost, BlindSpot, ClassTotal, DayClasses, FindingData, PriceRow, RecommendationData,
+    ReportData, WorkloadRow, gpu_hours,
 };
 
 /// Reads everything that the report shows through a session over the publication.
@@ -38,6 +39,19 @@ pub(super) async fn read(
         findings: findings.iter().map(finding).collect(),
         workloads: workloads(session, window).await?,
         blind_spots: blind_spots(session, window).await?,
+        blindness: blindness::read(session)
+            .await?
+            .into_iter()
+            .map(|row| BlindCost {
+                remedy: row.remedy().to_owned(),
+                cost: row
+                    .cost_usd
+                    .map_or_else(|| "price unknown".to_owned(), crate::report::usd),
+                cluster: row.cluster,
+                line: row.signal,
+                gpu_hours: row.gpu_hours,
+            })
+            .collect(),
         prices: prices(session, window).await?,
         digests: publication
             .digests
@@ -229,6 +243,8 @@ fn finding(finding: &Finding) -> FindingData {
         status: finding.status.clone(),
         reason: finding.reason.clone(),
         confidence: finding.confidence.clone(),
+        confidence_because: finding.confidence_because.clone(),
+        accepted: finding.accepted.clone(),
         coverage: finding
             .coverage
             .and_then(|c| rust_decimal::Decimal::try_from(c).ok()),
@@ -238,6 +254,7 @@ fn finding(finding: &Finding) -> FindingData {
         net_monthly_usd: finding.net_monthly_usd,
         net_p10_usd: finding.net_p10_usd,
         net_p90_usd: finding.net_p90_usd,
+        priority_usd: finding.priority_usd,
         realisable_monthly_usd: finding.realisable_monthly_usd,
         price_basis: finding.price_basis.clone(),
         remedy: finding.remedy.clone(),

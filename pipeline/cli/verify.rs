@@ -35,6 +35,11 @@ pub(super) async fn verify(args: &VerifyArgs) -> Result<Exit, CliError> {
             key.as_deref(),
             proof.as_deref(),
         ),
+        VerifyWhat::Evidence {
+            file,
+            key,
+            allowed_signers,
+        } => super::evidence::verify(file, key, allowed_signers.as_deref()).await,
         VerifyWhat::Log {
             place,
             key,

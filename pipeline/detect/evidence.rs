@@ -15,6 +15,7 @@ use datafusion::scalar::ScalarValue;
 use serde::{Deserialize, Serialize};
 
 use super::DetectError;
+use super::accepted::Acceptance;
 use super::economics::rows::prices_batch;
 use super::query::{self, Params, QuerySet};
 use super::runner::{DetectInputs, Detection};
@@ -44,6 +45,8 @@ pub struct EvidenceManifest {
     pub detectors: Vec<DetectorEvidence>,
     pub params: BTreeMap<String, BTreeMap<String, ParamValue>>,
     pub first_seen: BTreeMap<String, i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Acceptance>,
     pub tables: Vec<TableEvidence>,
 }
 
@@ -236,6 +239,7 @@ pub async fn collect(
             .iter()
             .map(|finding| (finding.finding_id.clone(), finding.first_seen_ms))
             .collect(),
+        accepted: inputs.accepted.clone(),
         tables,
     };
     let bytes = manifest.canonical()?.into_bytes();

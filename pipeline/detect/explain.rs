@@ -101,6 +101,7 @@ where
         params: &params,
         prices,
         first_seen: &manifest.first_seen,
+        accepted: &manifest.accepted,
     };
     let detection = chain(&session, &queries, &inputs).await?;
     Ok(detection.with_evidence(&manifest.digest()?))

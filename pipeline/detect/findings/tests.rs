@@ -35,6 +35,7 @@ fn row() -> FoundRow {
             ("b".to_owned(), "1".to_owned()),
             ("a".to_owned(), "2".to_owned()),
         ],
+        shown: None,
     }
 }
 
@@ -63,8 +64,11 @@ fn finding(row: FoundRow, worth: Option<Worth>) -> Finding {
         row,
         net: worth.clone(),
         gross: worth,
+        days: Some(Vec::new()),
+        shown_usd: None,
         first_seen_ms: None,
         assumes: Vec::new(),
+        acceptances: &[],
     })
     .unwrap()
 }
