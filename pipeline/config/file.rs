@@ -346,6 +346,20 @@ fn utc() -> String {
 pub struct ApproveSection {
     /// The pipeline's OpenSSH Ed25519 key; made on first use. Default: beside the report's output.
     pub signing_key: Option<String>,
+    /// Public halves of keys that signed before: manifests and checkpoints of theirs still count.
+    #[serde(default)]
+    pub former_keys: Vec<String>,
+    /// Who must agree to what. Without it nothing can be approved.
+    pub policy: Option<String>,
+    /// Who can sign, as OpenSSH has it.
+    pub allowed_signers: Option<String>,
+    /// Keys that count no more: a public key or a `SHA256:` fingerprint a line.
+    pub revoked_keys: Option<String>,
+    /// Where decisions come in: a folder, a bucket's prefix or a git checkout.
+    pub inbox: Option<String>,
+    /// How to reach the inbox, in the words of its store's client.
+    #[serde(default)]
+    pub inbox_options: BTreeMap<String, toml::Value>,
 }
 
 /// What every recommendation is given.
