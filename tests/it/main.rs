@@ -15,6 +15,7 @@ mod bucket_peers;
 mod check;
 mod contract;
 mod crash;
+mod deploy;
 mod economics;
 mod faulty_store;
 mod fleet;
