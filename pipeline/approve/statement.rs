@@ -24,20 +24,14 @@ pub struct Subject {
     pub sha256: String,
 }
 
-/// One recommendation as it is bound: what it would change, where, and what it rests on.
+/// One recommendation as it is bound: its JSON as `recommendations.json` has it, with the digest of
+/// those bytes and of the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecommendationEntry {
     pub id: String,
-    pub finding_id: String,
     pub sha256: String,
-    pub action: String,
-    pub object: String,
-    pub field: String,
-    pub current: Option<String>,
-    pub proposed: Option<String>,
-    /// Decimal text, US dollars a month; `None` where a price is unknown.
-    pub net_monthly_usd: Option<String>,
     pub evidence_sha256: String,
+    pub value: Value,
 }
 
 /// Everything that the predicate says.
@@ -88,16 +82,13 @@ pub fn statement_bytes(input: &ManifestInput) -> Result<Vec<u8>, ApproveError> {
 }
 
 fn recommendation(entry: &RecommendationEntry) -> Value {
-    json!({
-        "id": entry.id,
-        "finding_id": entry.finding_id,
-        "sha256": entry.sha256,
-        "action": entry.action,
-        "object": entry.object,
-        "field": entry.field,
-        "observed": entry.current,
-        "proposed": entry.proposed,
-        "net_monthly_usd": entry.net_monthly_usd,
-        "evidence_sha256": entry.evidence_sha256,
-    })
+    let mut value = entry.value.clone();
+    if let Some(map) = value.as_object_mut() {
+        map.insert("sha256".to_owned(), entry.sha256.clone().into());
+        map.insert(
+            "evidence_sha256".to_owned(),
+            entry.evidence_sha256.clone().into(),
+        );
+    }
+    value
 }

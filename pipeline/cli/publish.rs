@@ -212,8 +212,8 @@ fn findings_json(findings: &[Finding]) -> Result<String, CliError> {
 
 fn recommendations_json(findings: &[Finding]) -> Result<String, CliError> {
     let mut lines = Vec::new();
-    for recommendation in findings.iter().filter_map(|f| f.recommendation.as_ref()) {
-        lines.push(recommendation.canonical()?);
+    for finding in findings {
+        lines.extend(finding.recommendation_canonical()?);
     }
     lines.sort();
     Ok(format!("[\n{}\n]\n", lines.join(",\n")))
@@ -224,18 +224,19 @@ fn recommendations(
     evidence: &str,
 ) -> Result<Vec<RecommendationEntry>, CliError> {
     let mut entries = Vec::new();
-    for recommendation in findings.iter().filter_map(|f| f.recommendation.as_ref()) {
+    for finding in findings {
+        let (Some(value), Some(sha256), Some(one)) = (
+            finding.recommendation_value()?,
+            finding.recommendation_sha256()?,
+            &finding.recommendation,
+        ) else {
+            continue;
+        };
         entries.push(RecommendationEntry {
-            id: recommendation.recommendation_id.clone(),
-            finding_id: recommendation.finding_id.clone(),
-            sha256: recommendation.sha256()?,
-            action: recommendation.action.clone(),
-            object: recommendation.object.clone(),
-            field: recommendation.field.clone(),
-            current: recommendation.current_value.clone(),
-            proposed: recommendation.proposed_value.clone(),
-            net_monthly_usd: recommendation.net_monthly_usd.map(|usd| usd.to_string()),
+            id: one.recommendation_id.clone(),
+            sha256,
             evidence_sha256: evidence.to_owned(),
+            value,
         });
     }
     Ok(entries)

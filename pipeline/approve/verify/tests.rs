@@ -36,14 +36,12 @@ fn input(report: &[u8]) -> ManifestInput {
         }],
         recommendations: vec![RecommendationEntry {
             id: "r1".into(),
-            finding_id: "f1".into(),
             sha256: "cd".repeat(32),
-            action: "lower-min-replicas".into(),
-            object: "scaledobject.keda.sh/chat/llama".into(),
-            field: "/spec/minReplicaCount".into(),
-            current: Some("3".into()),
-            proposed: Some("1".into()),
-            net_monthly_usd: Some("1210.00".into()),
+            value: serde_json::json!({
+                "recommendation_id": "r1",
+                "action": "bounds",
+                "net_monthly_usd": "1210.00",
+            }),
             evidence_sha256: "ef".repeat(32),
         }],
     }

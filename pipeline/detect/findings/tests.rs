@@ -24,10 +24,9 @@ fn row() -> FoundRow {
         remedy_text: "Return them.".to_owned(),
         remedy: Some(Remedy {
             action: "return-capacity".to_owned(),
-            object: "nodepool/a".to_owned(),
-            field: "spec.replicas".to_owned(),
             current: Some("2".to_owned()),
             proposed: Some("0".to_owned()),
+            gpu_milli: None,
             risk: "low".to_owned(),
             disruption: "none".to_owned(),
         }),
@@ -81,7 +80,7 @@ fn identity_is_detector_major_version_and_grain() {
     assert_eq!(found.finding_id, id);
     assert_eq!(found.handle, "idle/a/p5/H100-SXM-80");
     let proposed = found.recommendation.as_ref().unwrap();
-    let text = format!("{id}\nreturn-capacity\nnodepool/a\nspec.replicas");
+    let text = format!("{id}\nreturn-capacity");
     assert_eq!(
         proposed.recommendation_id,
         &sha256_hex(text.as_bytes())[..16]
