@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::ApproveError;
-use crate::model::canonical::to_canonical;
+use crate::model::canonical::{sha256_hex, to_canonical};
 use crate::model::time::{TimeWindow, format_ms};
 
 /// The predicate's type; its fields are documented in `docs/manifest.md`.
@@ -25,18 +25,10 @@ pub struct Subject {
 }
 
 /// One recommendation as it is bound: what it would change, where, and what it rests on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RecommendationEntry {
-    pub id: String,
-    pub finding_id: String,
-    pub sha256: String,
-    pub action: String,
-    pub object: String,
-    pub field: String,
-    pub current: Option<String>,
-    pub proposed: Option<String>,
-    /// Decimal text, US dollars a month; `None` where a price is unknown.
-    pub net_monthly_usd: Option<String>,
+    /// Its canonical JSON as `recommendations.json` holds it.
+    pub content: Value,
     pub evidence_sha256: String,
 }
 
@@ -54,6 +46,8 @@ pub struct ManifestInput {
     pub tool_version: String,
     pub subjects: Vec<Subject>,
     pub recommendations: Vec<RecommendationEntry>,
+    /// The newest checkpoint of the audit log: an anchor, which travels with every copy of this.
+    pub checkpoint: Option<String>,
 }
 
 /// The statement's canonical bytes.
@@ -61,7 +55,12 @@ pub fn statement_bytes(input: &ManifestInput) -> Result<Vec<u8>, ApproveError> {
     let mut subjects = input.subjects.clone();
     subjects.sort_by(|a, b| a.name.cmp(&b.name));
     let mut recommendations = input.recommendations.clone();
-    recommendations.sort_by(|a, b| a.id.cmp(&b.id));
+    let id = |entry: &RecommendationEntry| entry.content["recommendation_id"].to_string();
+    recommendations.sort_by_key(id);
+    let recommendations = recommendations
+        .iter()
+        .map(recommendation)
+        .collect::<Result<Vec<Value>, ApproveError>>()?;
     let statement = json!({
         "_type": STATEMENT_TYPE,
         "subject": subjects
@@ -81,23 +80,18 @@ pub fn statement_bytes(input: &ManifestInput) -> Result<Vec<u8>, ApproveError> {
                 .map(|(table, version)| json!({"table": table, "version": version}))
                 .collect::<Vec<Value>>(),
             "digests": input.digests,
-            "recommendations": recommendations.iter().map(recommendation).collect::<Vec<Value>>(),
+            "log_checkpoint": input.checkpoint,
+            "recommendations": recommendations,
         },
     });
     Ok(to_canonical(&statement)?.into_bytes())
 }
 
-fn recommendation(entry: &RecommendationEntry) -> Value {
-    json!({
-        "id": entry.id,
-        "finding_id": entry.finding_id,
-        "sha256": entry.sha256,
-        "action": entry.action,
-        "object": entry.object,
-        "field": entry.field,
-        "observed": entry.current,
-        "proposed": entry.proposed,
-        "net_monthly_usd": entry.net_monthly_usd,
-        "evidence_sha256": entry.evidence_sha256,
-    })
+/// Its content, with the digest of that content and of the evidence.
+fn recommendation(entry: &RecommendationEntry) -> Result<Value, ApproveError> {
+    let mut value = entry.content.clone();
+    let sha256 = sha256_hex(to_canonical(&value)?.as_bytes());
+    value["sha256"] = sha256.into();
+    value["evidence_sha256"] = entry.evidence_sha256.clone().into();
+    Ok(value)
 }

@@ -26,47 +26,7 @@ pub(super) async fn explain(args: &ExplainArgs) -> Result<Exit, CliError> {
     let session = lake
         .read_session(&LakeView::published(&publication))
         .await?;
-    let params = vec![
-        ("handle", ScalarValue::from(args.finding.clone())),
-        (
-            "prefix",
-            ScalarValue::from(format!("{}%", escape_like(&args.finding))),
-        ),
-    ];
-    let sql = include_str!("../../queries/report/find_finding.sql");
-    let batches = read_only_sql(&session, sql, params)
-        .await?
-        .collect()
-        .await
-        .map_err(|cause| LakeError::sql("find the finding", cause))?;
-    let mut found = Vec::new();
-    for batch in &batches {
-        let (id, handle) = (words(batch, "finding_id")?, words(batch, "handle")?);
-        let evidence = words(batch, "evidence_digest")?;
-        for row in 0..batch.num_rows() {
-            found.push((
-                id.value(row).to_owned(),
-                handle.value(row).to_owned(),
-                evidence.value(row).to_owned(),
-            ));
-        }
-    }
-    let [(id, handle, digest)] = found.as_slice() else {
-        return Err(CliError::Usage(if found.is_empty() {
-            format!(
-                "publication {} has no finding `{}`: `idleproof sql 'select handle from v_findings'` lists them",
-                publication.number, args.finding
-            )
-        } else {
-            let handles: Vec<&str> = found.iter().map(|(_, handle, _)| handle.as_str()).collect();
-            format!(
-                "`{}` fits several findings: {}",
-                args.finding,
-                handles.join(", ")
-            )
-        }));
-    };
-
+    let (id, handle, digest) = &find(&session, &publication, &args.finding).await?;
     let manifest = EvidenceManifest::from_bytes(&lake.get_evidence(digest).await?, digest)?;
     let replayed = replay(
         &manifest,
@@ -94,6 +54,51 @@ pub(super) async fn explain(args: &ExplainArgs) -> Result<Exit, CliError> {
         manifest.detectors.len()
     ));
     Ok(Exit::Done)
+}
+
+/// The one finding of a publication that is called so: its id, handle and evidence.
+pub(super) async fn find(
+    session: &SessionContext,
+    publication: &Publication,
+    wanted: &str,
+) -> Result<(String, String, String), CliError> {
+    let params = vec![
+        ("handle", ScalarValue::from(wanted)),
+        (
+            "prefix",
+            ScalarValue::from(format!("{}%", escape_like(wanted))),
+        ),
+    ];
+    let sql = include_str!("../../queries/report/find_finding.sql");
+    let batches = read_only_sql(session, sql, params)
+        .await?
+        .collect()
+        .await
+        .map_err(|cause| LakeError::sql("find the finding", cause))?;
+    let mut found = Vec::new();
+    for batch in &batches {
+        let (id, handle) = (words(batch, "finding_id")?, words(batch, "handle")?);
+        let evidence = words(batch, "evidence_digest")?;
+        for row in 0..batch.num_rows() {
+            found.push((
+                id.value(row).to_owned(),
+                handle.value(row).to_owned(),
+                evidence.value(row).to_owned(),
+            ));
+        }
+    }
+    if found.len() != 1 {
+        return Err(CliError::Usage(if found.is_empty() {
+            format!(
+                "publication {} has no finding `{}`: `idleproof sql 'select handle from v_findings'` lists them",
+                publication.number, wanted
+            )
+        } else {
+            let handles: Vec<&str> = found.iter().map(|(_, handle, _)| handle.as_str()).collect();
+            format!("`{}` fits several findings: {}", wanted, handles.join(", "))
+        }));
+    }
+    Ok(found.remove(0))
 }
 
 /// The finding for people, from the replayed bytes and the rows of the publication.
@@ -226,7 +231,7 @@ async fn detector(
 }
 
 /// The finding's bytes as they were kept when it was published.
-async fn stored(
+pub(super) async fn stored(
     lake: &Lake,
     publication: &Publication,
     finding_id: &str,

@@ -32,6 +32,8 @@ pub struct ConfigFile {
     pub report: ReportSection,
     #[serde(default)]
     pub approve: ApproveSection,
+    #[serde(default)]
+    pub recommendations: RecommendationsSection,
     /// Parameters of detectors and rollups by query name: `[params.dark-capacity]`.
     #[serde(default)]
     pub params: BTreeMap<String, BTreeMap<String, toml::Value>>,
@@ -377,4 +379,40 @@ fn utc() -> String {
 pub struct ApproveSection {
     /// The pipeline's OpenSSH Ed25519 key; made on first use. Default: beside the report's output.
     pub signing_key: Option<String>,
+    /// Public halves of keys that signed before: manifests and checkpoints of theirs still count.
+    #[serde(default)]
+    pub former_keys: Vec<String>,
+    /// Who must agree to what. Without it nothing can be approved.
+    pub policy: Option<String>,
+    /// Who can sign, as OpenSSH has it.
+    pub allowed_signers: Option<String>,
+    /// Keys that count no more: a public key or a `SHA256:` fingerprint a line.
+    pub revoked_keys: Option<String>,
+    /// Where decisions come in: a folder, a bucket's prefix or a git checkout.
+    pub inbox: Option<String>,
+    /// How to reach the inbox, in the words of its store's client.
+    #[serde(default)]
+    pub inbox_options: BTreeMap<String, toml::Value>,
+}
+
+/// What every recommendation is given.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecommendationsSection {
+    /// Days after a window's end in which its recommendations can be approved and applied: what was
+    /// observed two weeks ago no longer speaks for a fleet that changes every week.
+    #[serde(default = "expires_days")]
+    pub expires_days: u32,
+}
+
+impl Default for RecommendationsSection {
+    fn default() -> Self {
+        Self {
+            expires_days: expires_days(),
+        }
+    }
+}
+
+fn expires_days() -> u32 {
+    14
 }

@@ -8,6 +8,11 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod approve;
+mod approve_export;
+mod approve_log;
+mod approve_peers;
+mod approve_world;
 mod backends;
 mod bad_input;
 mod bucket_blocks;

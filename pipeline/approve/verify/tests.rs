@@ -35,17 +35,14 @@ fn input(report: &[u8]) -> ManifestInput {
             sha256: sha256_hex(report),
         }],
         recommendations: vec![RecommendationEntry {
-            id: "r1".into(),
-            finding_id: "f1".into(),
-            sha256: "cd".repeat(32),
-            action: "lower-min-replicas".into(),
-            object: "scaledobject.keda.sh/chat/llama".into(),
-            field: "/spec/minReplicaCount".into(),
-            current: Some("3".into()),
-            proposed: Some("1".into()),
-            net_monthly_usd: Some("1210.00".into()),
+            content: serde_json::json!({
+                "recommendation_id": "r1",
+                "finding_id": "f1",
+                "net_monthly_usd": "1210.00",
+            }),
             evidence_sha256: "ef".repeat(32),
         }],
+        checkpoint: None,
     }
 }
 
