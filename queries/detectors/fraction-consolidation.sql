@@ -18,7 +18,7 @@ false_positives:
   - the saving needs all workloads that are named together; one that stays leaves the card paid
   - a card that is shared in time isolates neither memory nor speed
 remediation:
-  action: use-fraction
+  action: fraction
   text: cut the card as named, move one workload after the other, give back the card that is empty
 references: []
 rationale: >-
@@ -189,11 +189,15 @@ SELECT
   alive_at_end AS alive,
   COALESCE(candidate_band_percent, 0) AS band_percent,
   COALESCE('Move it onto ' || candidate_text || '.', 'None.') AS remedy,
-  'use-fraction' AS remedy_action,
-  remedy_object,
-  remedy_tier_field AS remedy_field,
+  'fraction' AS remedy_action,
   gpu_product AS remedy_current,
-  candidate AS remedy_proposed,
+  -- The resource of a MIG profile, or thousandths for systems that ask by share.
+  CASE
+    WHEN candidate IS NULL THEN CAST(NULL AS VARCHAR)
+    WHEN candidate LIKE '% 1/2 packed' THEN '500m'
+    WHEN candidate LIKE '% 1/4 packed' THEN '250m'
+    ELSE 'nvidia.com/mig-' || replace(replace(candidate, candidate_product || ' ', ''), ' packed', '')
+  END AS remedy_proposed,
   'medium' AS remedy_risk,
   'the card is drained and cut before the first workload moves; latency rises to what is predicted'
     AS remedy_disruption,

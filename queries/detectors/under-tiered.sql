@@ -167,9 +167,7 @@ SELECT
   CASE WHEN verdict_code = 'pressed'
     THEN 'Give it more memory for keys and values: a larger GPU, one more GPU a replica, or one more replica.'
     ELSE 'None.' END AS remedy,
-  'raise-tier' AS remedy_action,
-  remedy_object,
-  remedy_tier_field AS remedy_field,
+  CAST(NULL AS VARCHAR) AS remedy_action,
   gpu_product AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'low' AS remedy_risk,
