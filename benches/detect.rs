@@ -21,7 +21,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
-use idleproof::detect::economics::placements::{Placement, Verdict};
+use idleproof::detect::economics::placements::{Evidence, Placement, Verdict};
 use idleproof::detect::economics::prices::{NodeFacts, PriceBook};
 use idleproof::detect::query::{self, Params, Query};
 use idleproof::detect::{DetectInputs, QuerySet, detect, window_queries};
@@ -251,6 +251,7 @@ fn placements() -> Vec<Placement> {
             slo_itl_p95_ms: Some(100),
             slo_source: "assumed",
             band_percent: 30,
+            evidence: Evidence::Model,
             confidence: "medium",
             demand_json: "{}".to_owned(),
             estimator_version: "bench".to_owned(),

@@ -8,6 +8,7 @@
 mod gpus;
 mod instances;
 mod kernels;
+mod mig;
 mod model_name;
 mod models;
 mod quantisation;
@@ -17,6 +18,7 @@ use std::sync::LazyLock;
 pub use gpus::{LabelMatch, Product, Products, Vendor};
 pub use instances::{Instance, Instances, Offer, canonical_provider};
 pub use kernels::{Kernels, MemoryEfficiency};
+pub use mig::MigProfile;
 pub use model_name::{ParsedModel, parse_model_name};
 pub use models::{KvLayout, Model, Models, Task};
 pub use quantisation::{Quantisation, quantisation_in_name};

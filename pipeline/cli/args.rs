@@ -51,6 +51,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a"
     )]
     Explain(ExplainArgs),
+    /// What the fleet was priced with, and the price sheet that it lacks
+    #[command(
+        after_help = "Examples:\n  idleproof prices list -o csv\n  idleproof prices missing > prices.csv"
+    )]
+    Prices(PricesArgs),
     /// Ask the lake a question in SQL; read-only
     #[command(
         after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables"
@@ -258,6 +263,35 @@ pub(super) struct SqlArgs {
     /// The publication to read; default: the newest
     #[arg(long, value_name = "N")]
     pub as_of: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PricesArgs {
+    #[command(subcommand)]
+    pub what: PricesWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PricesWhat {
+    /// Every price of the newest publication, with its rung and where it comes from
+    List(PricesListArgs),
+    /// A sheet with a row for each node type without an exact price, ready to fill in
+    Missing(PricesMissingArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PricesListArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// How rows are printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PricesMissingArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
 }
 
 #[derive(Debug, Args)]

@@ -8,13 +8,18 @@ use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
 use super::error::CliError;
+use super::given::{Bill, billed_nodes, bills, measurements};
 use super::stages::Workspace;
 use super::{CODE_VERSION, remedies, say};
 use crate::catalogue;
 use crate::config::{Config, SloSection};
-use crate::detect::economics::placements::{Placement, SizingParams, SloRule, place};
-use crate::detect::economics::prices::{NodeFacts, PriceBook, PriceRow, PriceSheet};
-use crate::detect::economics::rows::{demands, placements_batch, prices_batch, workloads};
+use crate::detect::economics::bill::{self, BillLine};
+use crate::detect::economics::measured::Measurement;
+use crate::detect::economics::placements::{KnownSpeed, Placement, SizingParams, SloRule, place};
+use crate::detect::economics::prices::{NodeFacts, PriceBook, PriceRow, PriceSheet, outlier};
+use crate::detect::economics::rows::{
+    bill_lines_batch, demands, own_hours, placements_batch, prices_batch, workloads,
+};
 use crate::detect::{
     Acceptance, DetectInputs, Detection, Evidence, Params, QuerySet, collect, detect, run_rows,
     window_queries,
@@ -30,6 +35,8 @@ pub(super) struct Settings {
     params: BTreeMap<String, Params>,
     sheets: Vec<PriceSheet>,
     slos: Vec<SloSection>,
+    measured: Vec<Measurement>,
+    bills: Vec<Bill>,
     accepted: Vec<Acceptance>,
     /// SHA-256 of each of the above, for the publication.
     digests: BTreeMap<String, String>,
@@ -47,6 +54,8 @@ impl Settings {
             sheets
                 .push(PriceSheet::parse(name, &sheet).map_err(|e| CliError::Usage(e.to_string()))?);
         }
+        let measured = measurements(config, &mut digests)?;
+        let bills = bills(config, &mut digests)?;
         let mut params = BTreeMap::new();
         for (id, given) in &config.file.params {
             let Some(detector) = queries.detectors().iter().find(|d| d.id == *id) else {
@@ -130,6 +139,8 @@ impl Settings {
             params,
             sheets,
             slos: config.file.slos.clone(),
+            measured,
+            bills,
             accepted,
             digests,
         })
@@ -189,6 +200,11 @@ pub(super) async fn conclude(
     };
     let demand = demands(result("demand")?)?;
     let facts = workloads(result("workload_facts")?)?;
+    let hours = own_hours(result("own_speed")?)?;
+    let known = KnownSpeed {
+        own_hours: &hours,
+        measured: &settings.measured,
+    };
 
     let book = PriceBook::new(settings.sheets.clone(), window.end_ms);
     let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
@@ -198,7 +214,20 @@ pub(super) async fn conclude(
             continue;
         };
         let row = book.price(&node, gpus).map_err(|e| usage(&e))?;
+        if let Some(odd) = outlier(&row) {
+            say(&format!("warning: {odd}"));
+        }
         prices.entry(cluster).or_default().insert(key, row);
+    }
+    let mut bill_lines: BTreeMap<String, Vec<(String, BillLine)>> = BTreeMap::new();
+    for bill in &settings.bills {
+        let nodes = billed_nodes(&session, window, &bill.cluster).await?;
+        let known = prices.entry(bill.cluster.clone()).or_default();
+        let lines = bill::apply(&bill.charges, &nodes, window, known, &bill.name);
+        bill_lines
+            .entry(bill.cluster.clone())
+            .or_default()
+            .extend(lines.into_iter().map(|line| (bill.name.clone(), line)));
     }
     let mut placements: Vec<Placement> = Vec::new();
     for cluster in &clusters {
@@ -208,8 +237,8 @@ pub(super) async fn conclude(
             .cloned()
             .collect();
         let rules = settings.slo_rules(cluster);
-        let placed =
-            place(&own, &demand, &rules, &book, SizingParams::default()).map_err(|e| usage(&e))?;
+        let placed = place(&own, &demand, &rules, &book, SizingParams::default(), known)
+            .map_err(|e| usage(&e))?;
         let known = prices.entry(cluster.clone()).or_default();
         for row in placed.prices {
             known.entry(row.price_key()).or_insert(row);
@@ -307,6 +336,9 @@ pub(super) async fn conclude(
             .unwrap_or_default();
         let placed = placements_batch(&own).map_err(failed("placements"))?;
         let priced = prices_batch(&priced).map_err(failed("prices"))?;
+        let billed = bill_lines.remove(cluster).unwrap_or_default();
+        let billed = bill_lines_batch(&billed).map_err(failed("bill_lines"))?;
+        work.stage("bill_lines", &partition, vec![billed]).await?;
         work.stage("placements", &partition, vec![placed]).await?;
         work.stage("prices", &partition, vec![priced]).await?;
         if let Some(rows) = rows.get(cluster) {

@@ -19,11 +19,13 @@ mod error;
 mod evidence;
 mod explain;
 mod export;
+mod given;
 mod inventory;
 mod inventory_card;
 mod lake;
 mod output;
 mod plan;
+mod prices;
 mod progress;
 mod publish;
 mod remedies;
@@ -109,6 +111,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Check(args) => check::check(&args).await,
         Command::Inventory(args) => inventory::inventory(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Prices(args) => prices::prices(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
         Command::Approve(args) => approve::approve(&args).await,
         Command::Reject(args) => approve::reject(&args).await,

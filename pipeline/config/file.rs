@@ -23,6 +23,10 @@ pub struct ConfigFile {
     #[serde(rename = "slo", default)]
     pub slos: Vec<SloSection>,
     #[serde(default)]
+    pub measured: Vec<MeasuredSection>,
+    #[serde(rename = "bill", default)]
+    pub bills: Vec<BillSection>,
+    #[serde(default)]
     pub team: TeamSection,
     #[serde(default)]
     pub report: ReportSection,
@@ -231,6 +235,35 @@ impl SourceSection {
 pub struct PricesSection {
     #[serde(default)]
     pub sheets: Vec<String>,
+}
+
+/// A provider's bill, as a FOCUS cost-and-usage file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BillSection {
+    pub cluster: String,
+    pub path: String,
+}
+
+/// A result file of a load test, which outranks the estimator for its placement.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasuredSection {
+    /// The file that guidellm, `vllm bench serve --save-result` or Dynamo's profiler wrote.
+    pub path: String,
+    /// `guidellm`, `vllm-bench` or `dynamo`.
+    pub format: String,
+    pub model: String,
+    /// The catalogue's key or the node label of the GPU.
+    pub gpu: String,
+    #[serde(default = "one_gpu")]
+    pub gpus: i64,
+    /// How the weights were stored; left out, as the checkpoint is published.
+    pub quantisation: Option<String>,
+}
+
+fn one_gpu() -> i64 {
+    1
 }
 
 /// A declared service level objective.

@@ -18,7 +18,7 @@ use super::findings::Answer;
 use super::netting::PriceList;
 use super::query::{Detector, QuerySet};
 use super::runner::{ChainInputs, Detection, chain, register};
-use crate::lake::columns::{int, text, usd, usd_at};
+use crate::lake::columns::{int, int_at, text, text_at, usd, usd_at};
 use crate::lake::{SessionLimits, session_config};
 
 /// Runs the detectors of a manifest on its rows and gives the canonical JSON of one finding: equal
@@ -125,6 +125,11 @@ fn prices(batches: &[RecordBatch]) -> Result<PriceList, DetectError> {
         let contracted = usd(batch, "contracted_usd_per_gpu_hour")?;
         let listed = usd(batch, "list_usd_per_gpu_hour")?;
         let bands = int(batch, "band_percent")?;
+        let gpus = int(batch, "gpus_per_node")?;
+        let (commitments, ends) = (
+            text(batch, "commitment_id")?,
+            int(batch, "commitment_end_ms")?,
+        );
         for row in 0..batch.num_rows() {
             let dollars = [&effective, &contracted, &listed].map(|array| usd_at(array, row));
             list.insert(
@@ -132,6 +137,11 @@ fn prices(batches: &[RecordBatch]) -> Result<PriceList, DetectError> {
                 dollars,
                 rungs.value(row),
                 bands.value(row),
+            );
+            list.set_node(
+                keys.value(row),
+                int_at(&gpus, row),
+                text_at(&commitments, row).map(|_| int_at(&ends, row)),
             );
         }
     }

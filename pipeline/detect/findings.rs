@@ -16,8 +16,9 @@ use super::accepted::{Acceptance, Subject, accepted};
 use super::netting::bootstrap::{DayWorth, Quantiles, Spread, quantiles};
 use super::netting::{ClaimFault, Worth, monthly};
 use super::query::Detector;
+use super::realisable::Realised;
 use crate::model::canonical::{sha256_hex, to_canonical};
-use crate::model::time::{DAY_MS, HOUR_MS};
+use crate::model::time::{DAY_MS, HOUR_MS, format_ms};
 
 pub use batches::{RunRows, run_rows};
 pub(super) use recommendation::answers_json;
@@ -67,7 +68,8 @@ pub struct Finding {
     pub net_p50_usd: Option<Decimal>,
     /// What the report ranks by: the net, discounted for doubt and disturbance. It is no money.
     pub priority_usd: Option<Decimal>,
-    /// What the bill drops once nodes can go: unknown until a joint packing is computed.
+    /// What the bill drops once nodes can go, after all findings before this one; less than zero
+    /// where the node that is added costs more than what goes.
     pub realisable_monthly_usd: Option<Decimal>,
     /// The kinds and rungs of the prices used.
     pub price_basis: String,
@@ -99,6 +101,8 @@ pub(super) struct Valued<'a> {
     pub shown_usd: Option<(Decimal, String)>,
     pub first_seen_ms: Option<i64>,
     pub assumes: Vec<String>,
+    /// What the bill drops over the window; `None` where nothing was claimed or it is not known.
+    pub realised: Option<Realised>,
     pub acceptances: &'a [Acceptance],
 }
 
@@ -147,6 +151,7 @@ impl Finding {
             shown_usd,
             first_seen_ms,
             assumes,
+            realised,
             acceptances,
         } = valued;
         let id = finding_id(&detector.id, detector.major_version(), &row.grain);
@@ -168,6 +173,15 @@ impl Finding {
             }
         };
         let (net_monthly, gross_monthly) = (per_month(net_window)?, per_month(gross_window)?);
+        let realised = realised.filter(|_| alarm);
+        let realisable_monthly = per_month(realised.as_ref().and_then(|realised| realised.usd))?;
+        let realisable_after = realised
+            .filter(|realised| realised.committed)
+            .map(|realised| {
+                realised
+                    .after_ms
+                    .map_or_else(|| "the commitment ends".to_owned(), format_ms)
+            });
         let price_band = worth.as_ref().map_or(0, |worth| worth.price_band_percent);
         let spread = Spread {
             price_band_percent: price_band,
@@ -221,6 +235,9 @@ impl Finding {
             .filter(|_| alarm && row.alive)
             .map(Acceptance::sentence);
         let mut evidence = row.evidence;
+        if let Some(until) = realisable_after {
+            evidence.push(("realisable_after".to_owned(), until));
+        }
         if let Some((usd, basis)) = shown_usd.filter(|_| alarm) {
             evidence.push(("cost_usd_not_claimed".to_owned(), two_decimals(usd)));
             evidence.push(("cost_price".to_owned(), basis));
@@ -271,7 +288,7 @@ impl Finding {
                 sure.level,
                 recommendation.as_ref().map(|r| r.risk.as_str()),
             ),
-            realisable_monthly_usd: None,
+            realisable_monthly_usd: realisable_monthly,
             price_basis: worth.map_or_else(|| "none".to_owned(), |worth| worth.basis),
             confidence: if alarm {
                 sure.level.to_owned()

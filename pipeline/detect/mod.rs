@@ -12,6 +12,7 @@ mod explain;
 pub mod findings;
 pub mod netting;
 pub mod query;
+mod realisable;
 mod runner;
 
 pub use accepted::Acceptance;

@@ -155,6 +155,10 @@ pub struct Price {
     /// `effective`, `contracted`, `list` or `unknown`, with the rung.
     pub basis: Basis,
     pub band_percent: i64,
+    /// GPUs that are bought and given back together.
+    pub gpus_per_node: Option<i64>,
+    /// The end of a commitment in force, where one is: inside it the day, if anybody wrote it down.
+    pub committed_until: Option<Option<i64>>,
 }
 
 /// Which of a row's prices counts, and where it came from.
@@ -184,8 +188,26 @@ impl PriceList {
                 row.rung.as_str(),
                 row.band_percent,
             );
+            list.set_node(
+                &row.price_key(),
+                row.gpus_per_node,
+                row.commitment.as_ref().map(|one| one.end_ms),
+            );
         }
         list
+    }
+
+    /// Adds what of a key is sold together, and until when it is paid anyway.
+    pub fn set_node(
+        &mut self,
+        key: &str,
+        gpus_per_node: Option<i64>,
+        committed_until: Option<Option<i64>>,
+    ) {
+        if let Some(price) = self.0.get_mut(key) {
+            price.gpus_per_node = gpus_per_node;
+            price.committed_until = committed_until;
+        }
     }
 
     /// Adds a row of the table `prices`: effective, contracted and list price.
@@ -209,6 +231,8 @@ impl PriceList {
                     rung: rung.to_owned(),
                 },
                 band_percent,
+                gpus_per_node: None,
+                committed_until: None,
             },
         );
     }

@@ -20,6 +20,7 @@ use super::economics::rows::placements_batch;
 use super::findings::{Answer, Finding, Valued, finding_id, found_rows};
 use super::netting::{Claim, Claimable, PriceList, bootstrap, worth};
 use super::query::{self, Detector, Params, QueryError, QuerySet};
+use super::realisable::Bill;
 use crate::model::TimeWindow;
 
 pub(super) use tables::register;
@@ -142,6 +143,7 @@ pub(super) async fn chain(
     check_params(queries, inputs.params)?;
     let whole = tables::claimable(session, inputs.window).await?;
     let mut left = whole.clone();
+    let mut bill = Bill::new(&whole, tables::replica_sizes(session).await?);
     let mut detection = Detection::default();
     let mut proposed: Vec<Proposed> = Vec::new();
     for detector in queries.detectors() {
@@ -162,6 +164,9 @@ pub(super) async fn chain(
                     .collect();
             }
             let withdrawn = valued.is_withdrawn();
+            if valued.row.status == "alarm" && !withdrawn && !claims.is_empty() {
+                valued.realised = Some(bill.take(&claims, &inputs.prices));
+            }
             let finding = Finding::new(valued)?;
             if !withdrawn {
                 left.take(&claims).map_err(faulty)?;
@@ -303,6 +308,7 @@ async fn run_one<'a>(
                     first_seen_ms,
                     assumes: Vec::new(),
                     acceptances: inputs.accepted,
+                    realised: None,
                 },
                 claims,
             }

@@ -3,7 +3,7 @@
 -- Claims stand per workload, hour, product, price key and observed class. They are dealt to the
 -- key's slots by cumulative shares in whole milliseconds, so that every slot keeps its sum:
 --   surplus     taken from serving and lull by replica claims
---   misplaced   taken by tier claims, times (1 - cost added / cost freed) of the finding
+--   misplaced   taken by tier and fraction claims, times (1 - cost added / cost freed) of the finding
 --   productive  the rest of what those took, and serving that was judged and that nobody took
 -- Serving that nothing could judge stays serving; every other class stays what was observed.
 WITH claims AS (
@@ -19,7 +19,7 @@ WITH claims AS (
     n.finding_id,
     n.ms_freed,
     n.ms_added,
-    n.detector = 'tier-misplacement' AS is_tier,
+    n.detector IN ('fraction-consolidation', 'tier-misplacement') AS is_tier,
     CAST(COALESCE(f.effective_usd_per_gpu_hour, f.contracted_usd_per_gpu_hour, f.list_usd_per_gpu_hour)
       * CAST(1000000 AS DECIMAL(10, 0)) AS DECIMAL(20, 0)) AS freed_price,
     CASE
@@ -30,7 +30,8 @@ WITH claims AS (
   FROM claims_netted n
   LEFT JOIN prices f ON f.cluster = n.cluster AND f.price_key = n.price_key
   LEFT JOIN prices a ON a.cluster = n.cluster AND a.price_key = n.price_key_added
-  WHERE n.detector IN ('surplus-replicas', 'scale-to-zero-chance', 'tier-misplacement') AND n.class IN ('serving', 'lull')
+  WHERE n.detector IN ('surplus-replicas', 'scale-to-zero-chance', 'fraction-consolidation', 'tier-misplacement')
+    AND n.class IN ('serving', 'lull')
 ),
 -- A finding with a price that is not known has no ratio: nothing of it is shown as misplaced.
 tier_findings AS (

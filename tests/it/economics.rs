@@ -2,7 +2,7 @@
 
 use idleproof::catalogue::{models, products};
 use idleproof::detect::economics::placements::{
-    Demand, SizingParams, SloRule, Verdict, WorkloadFacts, place,
+    Demand, KnownSpeed, SizingParams, SloRule, Verdict, WorkloadFacts, place,
 };
 use idleproof::detect::economics::prices::{NodeFacts, PriceBook, PriceSheet, Rung};
 
@@ -76,6 +76,7 @@ fn a_sheet_prices_today_and_the_catalogue_the_alternatives() {
         &[slo],
         &book,
         SizingParams::default(),
+        KnownSpeed::default(),
     )
     .unwrap();
     let l40s = placements

@@ -1,18 +1,27 @@
 //! Owns predicted latency and capacity of one model on one kind of GPU.
 //!
-//! Physics with measured kernel tables and six scalars fitted on published serving points: weights
+//! Physics with measured kernel tables and a few scalars fitted on published serving points: weights
 //! and keys-and-values against bandwidth, operations against peak, all-reduces, a cost a layer, a
 //! step and a request. It knows no demand history, no price and no SLO policy.
 
+mod scalars;
+mod stand_in;
+
 use std::sync::LazyLock;
 
-use crate::catalogue::{self, Model, Product, Quantisation, Vendor, kernels};
+use crate::catalogue::{self, Model, Quantisation, Vendor, kernels};
 use crate::model::canonical::sha256_hex;
 
-use super::fit::{Arithmetic, Served, arithmetic};
+use super::device::Device;
+use super::engine::Engine;
+use super::fit::Served;
+use super::speed::Line;
+
+pub use scalars::{DENSE, EXPERTS, Scalars};
+use stand_in::{allreduce_stand_in, kernel_of, stand_ins};
 
 /// Bumped when a formula or a constant changes.
-const FORMULA: &str = "1";
+const FORMULA: &str = "2";
 
 /// Names the formulas and the catalogue that made an estimate.
 #[must_use]
@@ -24,20 +33,12 @@ pub fn version() -> &'static str {
     &VERSION
 }
 
-/// Share of the kernel-level weight time that overlaps with nothing else (fitted, at its bound).
-const WEIGHT_SHARE: f64 = 0.8;
-/// Attention reads run a little better than one pass over the cache (fitted).
+/// Attention reads run a little better than one pass over the cache (fitted once on a wider set of
+/// points than the calibration file has, and held).
 const KV_EFFICIENCY: f64 = 1.14;
-/// How much longer a prefill stalls the decoding requests than it takes alone (fitted).
-const PREFILL_STALL: f64 = 1.28;
-/// Launches and small kernels of a layer, of a step, of a request in it (fitted on dense models).
-const LAYER_SECONDS: f64 = 14e-6;
-const STEP_SECONDS: f64 = 2.7e-3;
-const REQUEST_SECONDS: f64 = 26e-6;
-/// The same for mixtures of experts: routing and many small matrices (all-model fit).
-const EXPERT_LAYER_SECONDS: f64 = 67e-6;
-/// Tokenising, scheduling and the first answer on the wire, outside the engine's step.
-const FRONTEND_SECONDS: f64 = 0.02;
+/// Tokenising, scheduling and the first answer on the wire, outside the engine's step: the least
+/// time to a first token that the measured points have at low concurrency.
+const FRONTEND_SECONDS: f64 = 0.1;
 /// Waiting times of a queue with near-constant service fall off exponentially: the 95th
 /// percentile lies at about three means.
 const P95_OF_MEAN_WAIT: f64 = 3.0;
@@ -45,14 +46,18 @@ const P95_OF_MEAN_WAIT: f64 = 3.0;
 /// Products with at least 30 measured points of dense models.
 pub const CALIBRATED_PRODUCTS: &[&str] = &["B200-SXM-180", "H100-SXM-80"];
 
+/// The band of estimates that were calibrated, and of all others, in percent.
+pub const CALIBRATED_BAND: i64 = 30;
+pub const WIDE_BAND: i64 = 60;
+
 /// How far an estimate may be off, in percent of time.
 #[must_use]
-pub fn band_percent(product: &Product, model: &Model) -> i64 {
+pub fn band_percent(device: &Device, model: &Model) -> i64 {
     let dense = !model.is_mixture_of_experts();
-    if dense && CALIBRATED_PRODUCTS.contains(&product.key.as_str()) {
-        30
+    if dense && !device.is_part() && CALIBRATED_PRODUCTS.contains(&device.product.key.as_str()) {
+        CALIBRATED_BAND
     } else {
-        60
+        WIDE_BAND
     }
 }
 
@@ -109,14 +114,15 @@ pub struct Capacity {
     pub decode_tokens_per_second: f64,
 }
 
-/// One model on `gpus` of one product, ready to be asked.
+/// One model on `gpus` of one device, ready to be asked.
 #[derive(Debug, Clone)]
 pub struct Estimator {
     gpus: u32,
     allreduce_product: &'static str,
     hidden: f64,
     layers: f64,
-    layer_seconds: f64,
+    scalars: Scalars,
+    engine: Engine,
     /// Bytes read whatever the batch, and of all experts together.
     dense_bytes: f64,
     expert_bytes: f64,
@@ -127,8 +133,11 @@ pub struct Estimator {
     compute_efficiency: f64,
     memory_efficiency: f64,
     served_kv: KvReader,
-    /// All times are multiplied by this: one plus the band, or one.
-    pessimism: f64,
+    /// Steps and prefills are multiplied by these: the band, and what the workload's own hours say.
+    step_factor: f64,
+    prefill_factor: f64,
+    /// What was seen of this very placement, which outranks the model in its range.
+    line: Option<Line>,
 }
 
 #[derive(Debug, Clone)]
@@ -139,14 +148,24 @@ struct KvReader {
 }
 
 impl Estimator {
-    /// `pessimism` multiplies every time: 1.0 is the centre of the band.
-    pub fn new(
+    /// At the centre of the band, with the scalars of the model's class.
+    pub fn new(served: &Served<'_>, device: &Device, gpus: u32) -> Result<Self, NoEstimate> {
+        let scalars = if served.model.is_mixture_of_experts() {
+            EXPERTS
+        } else {
+            DENSE
+        };
+        Self::with_scalars(served, device, gpus, scalars)
+    }
+
+    /// The same with other scalars, as calibration tries them.
+    pub fn with_scalars(
         served: &Served<'_>,
-        product: &Product,
+        device: &Device,
         gpus: u32,
-        pessimism: f64,
+        scalars: Scalars,
     ) -> Result<Self, NoEstimate> {
-        let model = served.model;
+        let (model, product) = (served.model, device.product);
         if model.task != catalogue::Task::Generate {
             return Err(NoEstimate::NotGenerating {
                 model: model.id.clone(),
@@ -180,43 +199,23 @@ impl Estimator {
         {
             return Err(NoEstimate::Parallel { gpus });
         }
-
-        let params = model.params_b * 1e9;
-        let active_params = model.active_params_b * 1e9;
-        let bytes = model.weight_bytes(served.quantisation);
-        // Weights of the output head are read each step, those of the input embedding never.
-        let embedding = f64::from(model.vocab.unwrap_or(0)) * hidden;
-        let (dense_bytes, expert_bytes, expert_share) =
-            match (model.experts, model.experts_per_token) {
-                (Some(experts), Some(used)) if experts > used => {
-                    let share = f64::from(used) / f64::from(experts);
-                    let expert_params =
-                        ((params - active_params - embedding) / (1.0 - share)).clamp(0.0, params);
-                    let expert_bytes = expert_params * served.quantisation.bytes_per_weight();
-                    let rest = (bytes - expert_bytes - embedding * 2.0).max(0.0);
-                    (rest, expert_bytes, share)
-                }
-                _ => {
-                    let never_read = (params - active_params).max(0.0) * 2.0;
-                    ((bytes - never_read).max(0.0), 0.0, 0.0)
-                }
-            };
+        let reads = Reads::of(model, served.quantisation, hidden);
         Ok(Self {
             gpus,
             allreduce_product,
             hidden,
             layers,
-            layer_seconds: if model.is_mixture_of_experts() {
-                EXPERT_LAYER_SECONDS
-            } else {
-                LAYER_SECONDS
-            },
-            dense_bytes,
-            expert_bytes,
-            expert_share,
-            active_params,
-            bandwidth: f64::from(gpus) * product.memory_bandwidth_gb_per_second * 1e9,
-            flops: f64::from(gpus) * peak * 1e12,
+            scalars,
+            engine: served.engine,
+            dense_bytes: reads.dense_bytes,
+            expert_bytes: reads.expert_bytes,
+            expert_share: reads.expert_share,
+            active_params: model.active_params_b * 1e9,
+            bandwidth: f64::from(gpus)
+                * product.memory_bandwidth_gb_per_second
+                * device.bandwidth_share()
+                * 1e9,
+            flops: f64::from(gpus) * peak * device.compute_share() * 1e12,
             compute_efficiency: efficiency.compute,
             memory_efficiency: efficiency.memory,
             served_kv: KvReader {
@@ -224,8 +223,33 @@ impl Estimator {
                 value_bytes: served.kv_value_bytes,
                 copies,
             },
-            pessimism,
+            step_factor: 1.0,
+            prefill_factor: 1.0,
+            line: None,
         })
+    }
+
+    /// The same with every step and every prefill that many times as long.
+    #[must_use]
+    pub fn scaled(mut self, step: f64, prefill: f64) -> Self {
+        self.step_factor *= step;
+        self.prefill_factor *= prefill;
+        self
+    }
+
+    /// The same with inter-token times as they were seen. Beyond the batches seen the model tells how
+    /// much slower it gets.
+    #[must_use]
+    pub fn along(mut self, line: Line) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    /// The pessimistic end of a band.
+    #[must_use]
+    pub fn pessimistic(&self, band_percent: i64) -> Self {
+        let slower = 1.0 + band_percent as f64 / 100.0;
+        self.clone().scaled(slower, slower)
     }
 
     fn allreduce_seconds(&self, tokens: f64) -> f64 {
@@ -242,12 +266,10 @@ impl Estimator {
     #[must_use]
     pub fn prefill_seconds(&self, tokens: f64) -> f64 {
         let compute = 2.0 * self.active_params * tokens / (self.flops * self.compute_efficiency);
-        self.pessimism * (compute + 2.0 * self.layers * self.allreduce_seconds(tokens))
+        self.prefill_factor * (compute + 2.0 * self.layers * self.allreduce_seconds(tokens))
     }
 
-    /// Seconds of one decode step over `batch` sequences at their mean context, without prefill.
-    #[must_use]
-    pub fn step_seconds(&self, batch: f64, shape: &Shape) -> f64 {
+    fn modelled_step(&self, batch: f64, shape: &Shape) -> f64 {
         let touched = 1.0 - (1.0 - self.expert_share).powf(batch);
         let weights = (self.dense_bytes + self.expert_bytes * touched)
             / self.bandwidth
@@ -257,22 +279,40 @@ impl Estimator {
         let kv = &self.served_kv;
         let kv_bytes = kv.model.kv_bytes(context, kv.value_bytes).unwrap_or(0.0) * kv.copies;
         let kv_seconds = batch * kv_bytes / self.bandwidth / KV_EFFICIENCY;
-        let seconds = (WEIGHT_SHARE * weights).max(compute)
+        let seconds = weights.max(compute)
             + kv_seconds
             + 2.0 * self.layers * self.allreduce_seconds(batch)
-            + self.layers * self.layer_seconds
-            + STEP_SECONDS
-            + batch * REQUEST_SECONDS;
-        // On slow memory the fitted share is optimistic: no step is faster than its weights.
-        self.pessimism * seconds.max(weights)
+            + self.layers * self.scalars.layer_seconds
+            + self.scalars.step_seconds(self.engine)
+            + batch * self.scalars.request_seconds;
+        self.step_factor * seconds
     }
 
     /// Inter-token time at a batch, the stalls of other requests' prefills included.
     #[must_use]
     pub fn itl_seconds(&self, batch: f64, shape: &Shape) -> f64 {
-        let prefill = self.prefill_seconds(shape.uncached_prompt_tokens);
-        self.step_seconds(batch, shape)
-            + PREFILL_STALL * batch / shape.output_tokens.max(1.0) * prefill
+        let modelled = |batch: f64| self.modelled_step(batch, shape) + self.stall(batch, shape);
+        match self.line {
+            None => modelled(batch),
+            Some(line) if batch <= line.to => self.step_factor * line.at(batch),
+            Some(line) => self.step_factor * line.at(line.to) * modelled(batch) / modelled(line.to),
+        }
+    }
+
+    /// Seconds of one decode step over `batch` sequences at their mean context, without prefill.
+    #[must_use]
+    pub fn step_seconds(&self, batch: f64, shape: &Shape) -> f64 {
+        let (step, stall) = (self.modelled_step(batch, shape), self.stall(batch, shape));
+        if self.line.is_none() {
+            return step;
+        }
+        // What was seen holds both; they are told apart as the model tells them.
+        self.itl_seconds(batch, shape) * step / (step + stall)
+    }
+
+    fn stall(&self, batch: f64, shape: &Shape) -> f64 {
+        self.scalars.prefill_stall * batch / shape.output_tokens.max(1.0)
+            * self.prefill_seconds(shape.uncached_prompt_tokens)
     }
 
     /// The operating point at a batch: by Little's law the batch is the rate times the time that a
@@ -288,7 +328,7 @@ impl Estimator {
             batch,
             requests_per_second,
             ttft_seconds: FRONTEND_SECONDS
-                + PREFILL_STALL * prefill
+                + self.scalars.prefill_stall * prefill
                 + self.step_seconds(batch, shape)
                 + wait,
             itl_seconds,
@@ -337,70 +377,50 @@ impl Estimator {
             }
         }
         let batch = good as f64;
-        let prefill = self.prefill_seconds(shape.uncached_prompt_tokens);
+        let step = self.step_seconds(batch, shape);
+        let stalled = (self.itl_seconds(batch, shape) - step).max(f64::MIN_POSITIVE);
         Some(Capacity {
             at: self.at_batch(batch, shape),
-            prefill_tokens_per_second: shape.uncached_prompt_tokens / (PREFILL_STALL * prefill),
-            decode_tokens_per_second: batch / self.step_seconds(batch, shape),
+            prefill_tokens_per_second: batch * shape.uncached_prompt_tokens
+                / (shape.output_tokens.max(1.0) * stalled),
+            decode_tokens_per_second: batch / step,
         })
     }
 }
 
-/// The measured kernel and the dense peak (in TFLOPS) that a product uses for stored weights.
-fn kernel_of(product: &Product, stored: Quantisation) -> Option<(&'static str, f64)> {
-    let sixteen = product.bf16_tflops.or(product.fp16_tflops)?;
-    let how = arithmetic(product, stored)?;
-    match (stored, how) {
-        (Quantisation::Bf16 | Quantisation::Fp16, _) => Some(("bfloat16", sixteen)),
-        (Quantisation::Fp8, Arithmetic::Native) => Some(("fp8", product.fp8_tflops?)),
-        (Quantisation::Fp8, Arithmetic::WeightOnly) => Some(("int8_wo", sixteen)),
-        (Quantisation::Int8, _) => Some(("sq", product.int8_tops?)),
-        (Quantisation::Nvfp4 | Quantisation::Mxfp4, Arithmetic::Native) => {
-            Some(("nvfp4", product.fp4_tflops?))
-        }
-        (Quantisation::Int4 | Quantisation::Nvfp4 | Quantisation::Mxfp4, _) => {
-            Some(("int4_wo", sixteen))
-        }
-        // Other kernels than the measured ones, and slower by an unknown factor.
-        _ => None,
-    }
+/// What a step reads of the weights.
+struct Reads {
+    dense_bytes: f64,
+    expert_bytes: f64,
+    /// Of all experts, those that one token uses.
+    expert_share: f64,
 }
 
-/// Products whose kernel tables speak for a product, itself first: the same memory technology and
-/// the nearest architecture. The band is wide where this is not the product itself.
-fn stand_ins(product: &Product) -> Vec<&str> {
-    let mut names = vec![product.key.as_str()];
-    names.extend(match product.key.as_str() {
-        key if key.starts_with("H200") => &["H200-SXM-141", "H100-SXM-80", "A100-SXM-80"][..],
-        key if key.starts_with("H100") || key.starts_with("GH200") => {
-            &["H100-SXM-80", "H200-SXM-141", "A100-SXM-80"][..]
+impl Reads {
+    /// Weights of the output head are read each step, those of the input embedding never.
+    fn of(model: &Model, stored: Quantisation, hidden: f64) -> Self {
+        let params = model.params_b * 1e9;
+        let active_params = model.active_params_b * 1e9;
+        let bytes = model.weight_bytes(stored);
+        let embedding = f64::from(model.vocab.unwrap_or(0)) * hidden;
+        match (model.experts, model.experts_per_token) {
+            (Some(experts), Some(used)) if experts > used => {
+                let share = f64::from(used) / f64::from(experts);
+                let expert_params =
+                    ((params - active_params - embedding) / (1.0 - share)).clamp(0.0, params);
+                let expert_bytes = expert_params * stored.bytes_per_weight();
+                Self {
+                    dense_bytes: (bytes - expert_bytes - embedding * 2.0).max(0.0),
+                    expert_bytes,
+                    expert_share: share,
+                }
+            }
+            _ => Self {
+                dense_bytes: (bytes - (params - active_params).max(0.0) * 2.0).max(0.0),
+                expert_bytes: 0.0,
+                expert_share: 0.0,
+            },
         }
-        "GB300-278" => &["B300-SXM-270", "B200-SXM-180", "H200-SXM-141"][..],
-        key if key.starts_with('B') || key.starts_with("GB") => {
-            &["B200-SXM-180", "H200-SXM-141", "H100-SXM-80"][..]
-        }
-        key if key.starts_with("A100") || key.starts_with("A30") || key.starts_with("V100") => {
-            &["A100-SXM-80"][..]
-        }
-        // Everything with GDDR memory behind PCIe.
-        _ => &["L40S-48", "A100-SXM-80"][..],
-    });
-    names
-}
-
-/// The product whose all-reduce times speak for a product: what carries the messages decides.
-fn allreduce_stand_in(product: &Product, gpus: u32) -> &'static str {
-    match product.key.as_str() {
-        "GB200-186" | "GB300-278" if gpus <= 4 => "GB200-186",
-        "GB200-186" | "GB300-278" | "B200-SXM-180" => "B200-SXM-180",
-        "B300-SXM-270" => "B300-SXM-270",
-        "H200-SXM-141" => "H200-SXM-141",
-        "H100-SXM-80" | "GH200-96" => "H100-SXM-80",
-        // Bridges join pairs; beyond two the messages cross PCIe.
-        "H100-NVL-94" | "H200-NVL-141" if gpus == 2 => "H100-SXM-80",
-        "A100-SXM-80" | "A100-SXM-40" | "V100-SXM-16" | "V100-SXM-32" => "A100-SXM-80",
-        "RTXPRO6000-96" => "RTXPRO6000-96",
-        _ => "L40S-48",
     }
 }
 

@@ -4,6 +4,9 @@
 
 use crate::catalogue::{KvLayout, Model, Product, Quantisation, Vendor};
 
+use super::device::Device;
+use super::engine::Engine;
+
 /// What an engine takes of a GPU's memory unless told otherwise (vLLM's default).
 pub const MEMORY_UTILISATION: f64 = 0.9;
 /// Tokens that an engine prefills in one step by default; activations scale with it.
@@ -27,6 +30,9 @@ pub struct Served<'a> {
     pub kv_value_bytes: f64,
     /// What the engine was told, else the model's own context.
     pub max_model_len: i64,
+    /// Sequences that the engine runs at once: what it was told, else its default.
+    pub max_num_seqs: i64,
+    pub engine: Engine,
 }
 
 /// Memory left for keys and values on a number of GPUs.
@@ -45,7 +51,7 @@ impl Fit {
         let Some(one) = stored_kv_bytes(served, gpus, tokens.max(1.0)) else {
             return 0;
         };
-        ((self.kv_pool_bytes / one).floor() as i64).clamp(0, MAX_SEQUENCES)
+        ((self.kv_pool_bytes / one).floor() as i64).clamp(0, served.max_num_seqs.max(1))
     }
 }
 
@@ -61,6 +67,16 @@ pub enum Misfit {
     },
     #[error("{heads} attention heads do not divide over {gpus} GPUs")]
     Heads { heads: u32, gpus: u32 },
+    #[error(
+        "a slice of {product} cannot be joined with {gpus} others: MIG instances share no link"
+    )]
+    Slices { product: String, gpus: u32 },
+    #[error("{engine} has no kernels for {product}: it needs compute capability {needs}")]
+    Engine {
+        engine: &'static str,
+        product: String,
+        needs: &'static str,
+    },
     #[error(
         "the weights take {weights_gib} GiB of the {usable_gib} GiB usable on {gpus} x {product}"
     )]
@@ -161,13 +177,26 @@ fn overhead_bytes(model: &Model, gpus: u32) -> f64 {
     WORKSPACE_BYTES + activations + non_torch
 }
 
-/// Whether the model starts and holds its context on `gpus` of a product.
-pub fn fit(served: &Served<'_>, product: &Product, gpus: u32) -> Result<Fit, Misfit> {
-    let model = served.model;
+/// Whether the model starts and holds its context on `gpus` of a device.
+pub fn fit(served: &Served<'_>, device: &Device, gpus: u32) -> Result<Fit, Misfit> {
+    let (model, product) = (served.model, device.product);
     if arithmetic(product, served.quantisation).is_none() {
         return Err(Misfit::Type {
             product: product.key.clone(),
             quantisation: served.quantisation.as_str(),
+        });
+    }
+    if let Some(needs) = served.engine.lacks(product) {
+        return Err(Misfit::Engine {
+            engine: served.engine.as_str(),
+            product: product.key.clone(),
+            needs,
+        });
+    }
+    if gpus > 1 && device.is_part() {
+        return Err(Misfit::Slices {
+            product: product.key.clone(),
+            gpus,
         });
     }
     if let Some(heads) = model.heads
@@ -177,11 +206,11 @@ pub fn fit(served: &Served<'_>, product: &Product, gpus: u32) -> Result<Fit, Mis
     }
     let weight_bytes = model.weight_bytes(served.quantisation);
     let usable = f64::from(gpus)
-        * (MEMORY_UTILISATION * product.memory_bytes() as f64 - overhead_bytes(model, gpus));
+        * (MEMORY_UTILISATION * device.memory_bytes() - overhead_bytes(model, gpus));
     let kv_pool_bytes = usable - weight_bytes;
     if kv_pool_bytes <= 0.0 {
         return Err(Misfit::Weights {
-            product: product.key.clone(),
+            product: device.name(),
             gpus,
             weights_gib: (weight_bytes / GIB).ceil() as i64,
             usable_gib: (usable.max(0.0) / GIB).floor() as i64,
@@ -195,7 +224,7 @@ pub fn fit(served: &Served<'_>, product: &Product, gpus: u32) -> Result<Fit, Mis
     // The engine refuses to start where one sequence of full length would not fit.
     if max_tokens < context {
         return Err(Misfit::Context {
-            product: product.key.clone(),
+            product: device.name(),
             gpus,
             max_tokens,
             max_model_len: served.max_model_len,
@@ -219,11 +248,17 @@ mod tests {
             quantisation,
             kv_value_bytes: 2.0,
             max_model_len,
+            max_num_seqs: MAX_SEQUENCES,
+            engine: Engine::Vllm,
         }
     }
 
     fn on(served: &Served<'_>, product: &str, gpus: u32) -> Result<Fit, Misfit> {
-        fit(served, products().get(product).unwrap(), gpus)
+        fit(
+            served,
+            &Device::whole(products().get(product).unwrap()),
+            gpus,
+        )
     }
 
     #[test]
@@ -307,5 +342,72 @@ mod tests {
             on(&hybrid, "H100-SXM-80", 1),
             Err(Misfit::Geometry { .. })
         ));
+    }
+
+    #[test]
+    fn keys_and_values_are_those_of_the_published_geometries() {
+        let per_token = |name: &str| models().resolve(name).unwrap().kv_bytes(1.0, 2.0).unwrap();
+        // 2 x layers x KV heads x 128 x 2 bytes.
+        assert_eq!(per_token("llama-3.1-8b"), 131_072.0);
+        assert_eq!(per_token("llama-3.3-70b-instruct"), 327_680.0);
+        // One latent of 512 + 64 numbers a layer.
+        assert_eq!(per_token("deepseek-v3"), 70_272.0);
+        // Half of the layers see 128 tokens: beyond them a token costs half.
+        let local = models().resolve("gpt-oss-120b").unwrap();
+        let cost = |tokens: f64| local.kv_bytes(tokens, 2.0).unwrap();
+        assert_eq!(cost(129.0) - cost(128.0), cost(1.0) / 2.0);
+        // The pool of an 8B on 24 GB: about 4.1 GiB.
+        let fit = on(
+            &served("llama-3.1-8b", Quantisation::Bf16, 8192),
+            "L4-24",
+            1,
+        )
+        .unwrap();
+        assert!((3.7..4.6).contains(&(fit.kv_pool_bytes / GIB)), "{fit:?}");
+    }
+
+    #[test]
+    fn sequences_are_capped_by_the_engine_and_by_the_cache() {
+        let told = Served {
+            max_num_seqs: 16,
+            ..served("llama-3.1-8b", Quantisation::Bf16, 8192)
+        };
+        let fit = on(&told, "H100-SXM-80", 1).unwrap();
+        assert_eq!(fit.concurrency(&told, 1, 1000.0), 16);
+        let cache = (fit.kv_pool_bytes / (131_072.0 * 100_000.0)).floor() as i64;
+        assert!(cache < 16);
+        assert_eq!(fit.concurrency(&told, 1, 100_000.0), cache);
+    }
+
+    #[test]
+    fn slices_hold_what_their_memory_holds_and_join_nothing() {
+        let card = products().get("H100-SXM-80").unwrap();
+        let slice = |name: &str| Device::slice(card, name).unwrap();
+        let model = served("llama-3.1-8b", Quantisation::Bf16, 8192);
+        assert!(matches!(
+            fit(&model, &slice("1g.10gb"), 1),
+            Err(Misfit::Weights { .. })
+        ));
+        let half = fit(&model, &slice("3g.40gb"), 1).unwrap();
+        let whole = fit(&model, &Device::whole(card), 1).unwrap();
+        assert!(half.max_tokens * 2 < whole.max_tokens);
+        assert!(matches!(
+            fit(&model, &slice("3g.40gb"), 2),
+            Err(Misfit::Slices { gpus: 2, .. })
+        ));
+    }
+
+    #[test]
+    fn an_engine_without_kernels_for_a_gpu_does_not_run_on_it() {
+        let half = Served {
+            engine: Engine::TensorRtLlm,
+            ..served("qwen3-0.6b", Quantisation::Fp16, 4096)
+        };
+        assert!(matches!(on(&half, "T4-16", 1), Err(Misfit::Engine { .. })));
+        let other = Served {
+            engine: Engine::Vllm,
+            ..half
+        };
+        assert!(on(&other, "T4-16", 1).is_ok());
     }
 }

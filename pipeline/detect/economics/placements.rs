@@ -1,25 +1,25 @@
 //! Owns which placements of a workload would carry its peak, and at what latency.
 //!
-//! For each serving workload with demand: today's tier with fewer or more replicas, and every other
-//! product that the same provider sells in the same region, in the counts in which it is sold. The
-//! quantisation is always the one served today. Dollars are not counted here: detectors take the
-//! capacities, hour by hour, and price what they free and add.
+//! For each serving workload with demand: today's tier with fewer or more replicas, a MIG instance or
+//! a share of it, other numbers of its GPUs, and every other product that the same provider sells in
+//! the same region, in the counts in which it is sold. The quantisation is always the one served
+//! today. Dollars are not counted here: detectors take the capacities, hour by hour, and price what
+//! they free and add.
 
+mod candidates;
+mod consolidate;
 mod judge;
 mod served;
 mod slo;
 
-use crate::catalogue::products;
-
 use super::estimator::{self, Shape};
-use super::prices::{NodeFacts, PriceBook, PriceRow, SheetError};
+use super::measured::Measurement;
+use super::prices::{PriceBook, PriceRow, SheetError};
+use super::speed::OwnHours;
 
-use judge::{Judgement, Question, judge};
-use served::served;
+use judge::Judgement;
 pub use slo::{DEFAULT_LIMITS, Slo, SloRule, resolve_slo};
 
-/// GPUs of one replica that are sold together and joined by one fabric.
-const GPU_COUNTS: [i64; 4] = [1, 2, 4, 8];
 const MIN_DAYS: i64 = 3;
 
 /// Settings of the sizing.
@@ -50,6 +50,9 @@ pub struct WorkloadFacts {
     pub model_raw: Option<String>,
     pub quantisation: Option<String>,
     pub max_model_len: Option<i64>,
+    pub max_num_seqs: Option<i64>,
+    /// As the engine's metrics name it.
+    pub engine: Option<String>,
     pub tensor_parallel: Option<i64>,
     pub pipeline_parallel: Option<i64>,
     pub role: Option<String>,
@@ -137,6 +140,37 @@ impl Verdict {
     }
 }
 
+/// What a latency rests on, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evidence {
+    /// A measurement that the user gave.
+    Measured,
+    /// The workload's own hours on these GPUs.
+    OwnHours,
+    /// The model, times what the workload's own hours show against it elsewhere.
+    Residual,
+    Model,
+}
+
+impl Evidence {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::OwnHours => "own-hours",
+            Self::Residual => "model × own-hours",
+            Self::Model => "model",
+        }
+    }
+}
+
+/// What is known of speed beside the model.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KnownSpeed<'a> {
+    pub own_hours: &'a [OwnHours],
+    pub measured: &'a [Measurement],
+}
+
 /// One row of the table `placements`. Capacities are those at the pessimistic end of the band for
 /// feasible rows, and at its centre for borderline ones; latencies are at its centre.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +198,7 @@ pub struct Placement {
     pub slo_itl_p95_ms: Option<i64>,
     pub slo_source: &'static str,
     pub band_percent: i64,
+    pub evidence: Evidence,
     pub confidence: &'static str,
     pub demand_json: String,
     pub estimator_version: String,
@@ -185,6 +220,7 @@ pub fn place(
     rules: &[SloRule],
     book: &PriceBook,
     params: SizingParams,
+    known: KnownSpeed<'_>,
 ) -> Result<Placements, SheetError> {
     let mut placements = Placements::default();
     for workload in workloads {
@@ -198,9 +234,18 @@ pub fn place(
             continue;
         };
         if workload.workload_class == "serving" {
-            place_one(workload, demand, rules, book, params, &mut placements)?;
+            let subject = Subject {
+                workload,
+                demand,
+                slo: resolve_slo(workload, rules),
+                params,
+                known,
+            };
+            subject.place(book, &mut placements)?;
         }
     }
+    let Placements { rows, prices } = &mut placements;
+    consolidate::consolidate(workloads, rows, prices, book)?;
     placements.rows.sort_by(|a, b| row_key(a).cmp(&row_key(b)));
     placements.prices.sort_by_key(PriceRow::price_key);
     placements.prices.dedup_by_key(|row| row.price_key());
@@ -223,113 +268,14 @@ struct Subject<'a> {
     demand: &'a Demand,
     slo: Slo,
     params: SizingParams,
-}
-
-fn place_one(
-    workload: &WorkloadFacts,
-    demand: &Demand,
-    rules: &[SloRule],
-    book: &PriceBook,
-    params: SizingParams,
-    out: &mut Placements,
-) -> Result<(), SheetError> {
-    let subject = Subject {
-        workload,
-        demand,
-        slo: resolve_slo(workload, rules),
-        params,
-    };
-    let today = workload.gpu_product.as_deref();
-    let same_tier = |judgement: &Judgement| {
-        subject.row(
-            "same-tier",
-            today,
-            workload.price_key.clone(),
-            workload.gpu_milli_per_replica,
-            judgement,
-            0,
-        )
-    };
-    let served = match served(workload, demand) {
-        Ok(served) => served,
-        Err(why) => {
-            out.rows.push(same_tier(&Judgement::unknown(why)));
-            return Ok(());
-        }
-    };
-    let question = |product: &'static crate::catalogue::Product, gpus: i64| Question {
-        served: &served,
-        product,
-        gpus: u32::try_from(gpus).unwrap_or(u32::MAX),
-        demand,
-        slo: subject.slo,
-        params,
-        floor_replicas: workload.floor_replicas.max(1),
-        replicas_today: workload.replicas.unwrap_or(1).max(1),
-    };
-
-    let whole = (workload.gpu_milli_per_replica > 0 && workload.gpu_milli_per_replica % 1000 == 0)
-        .then_some(workload.gpu_milli_per_replica / 1000);
-    let today_product = today.and_then(|key| products().get(key));
-    let judgement = match (today_product, whole) {
-        (None, _) => Judgement::unknown("the GPU product is not known"),
-        (_, None) => Judgement::unknown("a replica holds a fraction of a GPU, which is not sized"),
-        (Some(_), Some(gpus)) if !GPU_COUNTS.contains(&gpus) => {
-            Judgement::unknown(format!("a replica of {gpus} GPUs is not sized"))
-        }
-        (Some(product), Some(gpus)) => judge(&question(product, gpus)),
-    };
-    out.rows.push(same_tier(&judgement));
-
-    let Some(node) = workload
-        .price_key
-        .as_deref()
-        .and_then(NodeFacts::from_key)
-        .filter(|node| !node.provider.is_empty())
-    else {
-        return Ok(());
-    };
-    for product in products()
-        .iter()
-        .filter(|product| Some(product.key.as_str()) != today)
-    {
-        let mut kept: Option<(Judgement, PriceRow, i64)> = None;
-        for gpus in GPU_COUNTS {
-            let Some(price) = book.candidate(&node, &product.key, gpus)? else {
-                continue;
-            };
-            let judgement = judge(&question(product, gpus));
-            // The smallest count that will do; more GPUs are tried only where fewer fall short.
-            let better = kept.as_ref().is_none_or(|(best, _, _)| {
-                judgement.verdict < best.verdict || (judgement.fits && !best.fits)
-            });
-            if better {
-                let done = matches!(judgement.verdict, Verdict::Feasible | Verdict::Unknown);
-                kept = Some((judgement, price, gpus));
-                if done {
-                    break;
-                }
-            }
-        }
-        if let Some((judgement, price, gpus)) = kept {
-            out.rows.push(subject.row(
-                "other-tier",
-                Some(&product.key),
-                Some(price.price_key()),
-                gpus * 1000,
-                &judgement,
-                price.band_percent,
-            ));
-            out.prices.push(price);
-        }
-    }
-    Ok(())
+    known: KnownSpeed<'a>,
 }
 
 impl Subject<'_> {
     fn row(
         &self,
         candidate_kind: &'static str,
+        candidate: String,
         gpu_product: Option<&str>,
         price_key: Option<String>,
         gpu_milli: i64,
@@ -352,7 +298,7 @@ impl Subject<'_> {
             namespace: self.workload.namespace.clone(),
             workload_kind: self.workload.workload_kind.clone(),
             workload_name: self.workload.workload_name.clone(),
-            candidate: candidate_name(gpu_product, gpu_milli),
+            candidate,
             candidate_kind,
             gpu_product: gpu_product.map(str::to_owned),
             price_key,
@@ -377,20 +323,11 @@ impl Subject<'_> {
                 "declared"
             },
             band_percent: judgement.band_percent,
+            evidence: judgement.evidence,
             confidence,
             demand_json: self.demand.to_json(),
             estimator_version: estimator::version().to_owned(),
         }
-    }
-}
-
-/// `L40S-48 x1`; thousandths where a replica holds a fraction.
-fn candidate_name(gpu_product: Option<&str>, gpu_milli: i64) -> String {
-    let product = gpu_product.unwrap_or("unknown");
-    if gpu_milli % 1000 == 0 {
-        format!("{product} x{}", gpu_milli / 1000)
-    } else {
-        format!("{product} x{gpu_milli}m")
     }
 }
 

@@ -4,12 +4,16 @@
 //! unknown: hours are then shown without dollars. Called once a run for the price keys that the
 //! ledger names, and by `placements` for what a candidate would cost.
 
+mod missing;
+mod outlier;
 mod sheet;
 
 use rust_decimal::Decimal;
 
 use crate::catalogue::{Instance, canonical_provider, instances};
 
+pub use missing::missing_sheet;
+pub use outlier::{Outlier, outlier};
 pub use sheet::{PriceSheet, SheetError};
 
 /// Bands of the rungs that are not exact, in percent.
@@ -82,6 +86,8 @@ pub fn price_key(
 /// Where a price came from, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rung {
+    /// What was paid, from a bill of the window.
+    Bill,
     Sheet,
     Catalogue,
     OtherRegion,
@@ -93,12 +99,28 @@ impl Rung {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Bill => "bill",
             Self::Sheet => "sheet",
             Self::Catalogue => "catalogue",
             Self::OtherRegion => "other-region",
             Self::ProviderGpu => "provider-gpu",
             Self::Unknown => "unknown",
         }
+    }
+
+    /// The rung of a stored word.
+    #[must_use]
+    pub fn parse(word: &str) -> Self {
+        [
+            Self::Bill,
+            Self::Sheet,
+            Self::Catalogue,
+            Self::OtherRegion,
+            Self::ProviderGpu,
+        ]
+        .into_iter()
+        .find(|rung| rung.as_str() == word)
+        .unwrap_or(Self::Unknown)
     }
 }
 
@@ -114,6 +136,16 @@ pub struct PriceRow {
     pub band_percent: i64,
     pub provenance: String,
     pub price_date: Option<String>,
+    /// What keeps the bill up until a day, whatever is given back before.
+    pub commitment: Option<Commitment>,
+}
+
+/// A reservation, a savings plan or a lease that a sheet names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commitment {
+    pub id: String,
+    /// When it ends; `None` where nobody wrote it down, so that no day can be named.
+    pub end_ms: Option<i64>,
 }
 
 impl PriceRow {
@@ -255,6 +287,7 @@ fn from_instance(facts: &NodeFacts, instance: &Instance, gpus: Option<i64>) -> O
             instance.provider, instance.instance_type, instance.source
         ),
         price_date: Some(instance.price_date.clone()),
+        commitment: None,
     })
 }
 
@@ -283,6 +316,7 @@ fn from_provider(facts: &NodeFacts, gpus: Option<i64>) -> Option<PriceRow> {
             offer.instance.source
         ),
         price_date: Some(offer.instance.price_date.clone()),
+        commitment: None,
     })
 }
 
@@ -297,6 +331,7 @@ fn unknown(facts: &NodeFacts, gpus: Option<i64>) -> PriceRow {
         band_percent: 0,
         provenance: "no sheet row and no catalogue row: add one to a price sheet".to_owned(),
         price_date: None,
+        commitment: None,
     }
 }
 

@@ -10,8 +10,11 @@ use rust_decimal::Decimal;
 
 use crate::lake::columns::{ColumnError, boolean, int, int_at, text, text_at};
 
+use super::bill::BillLine;
+use super::estimator::Shape;
 use super::placements::{Demand, Placement, WorkloadFacts};
 use super::prices::PriceRow;
+use super::speed::{OwnHours, SpeedPoint};
 
 /// Decimals of a dollar column.
 const USD_SCALE: u32 = 6;
@@ -88,6 +91,10 @@ pub fn workloads(batches: &[RecordBatch]) -> Result<Vec<WorkloadFacts>, ColumnEr
                 model_raw: text_at(&model_raw, row),
                 quantisation: text_at(&quantisation, row),
                 max_model_len: int_at(&max_model_len, row),
+                // Derived tables do not hold these two: the slowest measured engine and the
+                // engines' own default stand in.
+                max_num_seqs: None,
+                engine: None,
                 tensor_parallel: int_at(&tensor, row),
                 pipeline_parallel: int_at(&pipeline, row),
                 role: text_at(&role, row),
@@ -102,6 +109,62 @@ pub fn workloads(batches: &[RecordBatch]) -> Result<Vec<WorkloadFacts>, ColumnEr
         }
     }
     Ok(rows)
+}
+
+/// Reads the window query `own_speed`: hours of a workload in the order of its key.
+pub fn own_hours(batches: &[RecordBatch]) -> Result<Vec<OwnHours>, ColumnError> {
+    let mut all: Vec<OwnHours> = Vec::new();
+    for batch in batches {
+        let words = |name: &str| text(batch, name);
+        let numbers = |name: &str| int(batch, name);
+        let (cluster, namespace) = (words("cluster")?, words("namespace")?);
+        let (kind, name) = (words("workload_kind")?, words("workload_name")?);
+        let (itl_count, itl_us) = (numbers("itl_count")?, numbers("itl_us")?);
+        let (ttft_count, ttft_us) = (numbers("ttft_count")?, numbers("ttft_us")?);
+        let (requests, prompt) = (numbers("requests")?, numbers("prompt_tokens")?);
+        let (hits, output) = (numbers("prefix_hit_tokens")?, numbers("output_tokens")?);
+        let replica_ms = numbers("replica_ms")?;
+        for row in 0..batch.num_rows() {
+            let at = |array: &Int64Array| int_at(array, row).unwrap_or(0).max(0) as f64;
+            let word = |array: &StringArray| text_at(array, row).unwrap_or_default();
+            let key = [word(&cluster), word(&namespace), word(&kind), word(&name)];
+            if all.last().is_none_or(|last| {
+                [
+                    &last.cluster,
+                    &last.namespace,
+                    &last.workload_kind,
+                    &last.workload_name,
+                ] != [&key[0], &key[1], &key[2], &key[3]]
+            }) {
+                let [cluster, namespace, workload_kind, workload_name] = key;
+                all.push(OwnHours {
+                    cluster,
+                    namespace,
+                    workload_kind,
+                    workload_name,
+                    points: Vec::new(),
+                });
+            }
+            let (requests, replica_seconds) = (at(&requests), at(&replica_ms) / 1e3);
+            if requests < 1.0 || replica_seconds < 1.0 || at(&itl_count) < 1.0 {
+                continue;
+            }
+            let Some(last) = all.last_mut() else { continue };
+            last.points.push(SpeedPoint {
+                // Little's law: the time spent between tokens, over the time that there was.
+                batch: at(&itl_us) / 1e6 / replica_seconds,
+                itl_seconds: at(&itl_us) / 1e6 / at(&itl_count),
+                ttft_seconds: (at(&ttft_count) >= 1.0)
+                    .then(|| at(&ttft_us) / 1e6 / at(&ttft_count)),
+                shape: Shape {
+                    prompt_tokens: at(&prompt) / requests,
+                    uncached_prompt_tokens: ((at(&prompt) - at(&hits)) / requests).max(1.0),
+                    output_tokens: (at(&output) / requests).max(1.0),
+                },
+            });
+        }
+    }
+    Ok(all)
 }
 
 /// Rows of the table `placements`, of one cluster or of several.
@@ -147,6 +210,7 @@ pub fn placements_batch(rows: &[Placement]) -> Result<RecordBatch, ArrowError> {
         ("slo_itl_p95_ms", numbers(|r| r.slo_itl_p95_ms), true),
         ("slo_source", words(|r| Some(r.slo_source)), false),
         ("band_percent", numbers(|r| Some(r.band_percent)), false),
+        ("evidence", words(|r| Some(r.evidence.as_str())), false),
         ("confidence", words(|r| Some(r.confidence)), false),
         ("demand_json", words(|r| Some(&r.demand_json)), false),
         (
@@ -167,6 +231,10 @@ pub fn prices_batch(rows: &[PriceRow]) -> Result<RecordBatch, ArrowError> {
     let keys: StringArray = rows.iter().map(|row| Some(row.price_key())).collect();
     let gpus: Int64Array = rows.iter().map(|row| row.gpus_per_node).collect();
     let bands: Int64Array = rows.iter().map(|row| Some(row.band_percent)).collect();
+    let ends: Int64Array = rows
+        .iter()
+        .map(|row| row.commitment.as_ref()?.end_ms)
+        .collect();
     let dollars = |pick: fn(&PriceRow) -> Option<Decimal>| -> Result<ArrayRef, ArrowError> {
         let array: Decimal128Array = rows.iter().map(|row| pick(row).map(micro_usd)).collect();
         Ok(Arc::new(
@@ -208,6 +276,41 @@ pub fn prices_batch(rows: &[PriceRow]) -> Result<RecordBatch, ArrowError> {
         ("band_percent", Arc::new(bands), false),
         ("provenance", words(|r| Some(&r.provenance)), false),
         ("price_date", words(|r| r.price_date.as_deref()), true),
+        (
+            "commitment_id",
+            words(|r| r.commitment.as_ref().map(|c| c.id.as_str())),
+            true,
+        ),
+        ("commitment_end_ms", Arc::new(ends), true),
+    ])
+}
+
+/// Rows of the table `bill_lines`, of one bill after the other.
+pub fn bill_lines_batch(lines: &[(String, BillLine)]) -> Result<RecordBatch, ArrowError> {
+    let words = |pick: fn(&(String, BillLine)) -> &str| -> ArrayRef {
+        Arc::new(
+            lines
+                .iter()
+                .map(|line| Some(pick(line)))
+                .collect::<StringArray>(),
+        )
+    };
+    let dollars = |pick: fn(&BillLine) -> Decimal| -> Result<ArrayRef, ArrowError> {
+        let array: Decimal128Array = lines
+            .iter()
+            .map(|(_, line)| Some(micro_usd(pick(line))))
+            .collect();
+        Ok(Arc::new(
+            array.with_precision_and_scale(38, USD_SCALE as i8)?,
+        ))
+    };
+    RecordBatch::try_from_iter_with_nullable([
+        ("bill", words(|(bill, _)| bill), false),
+        ("provider", words(|(_, line)| &line.provider), false),
+        ("sku", words(|(_, line)| &line.sku), false),
+        ("billed_usd", dollars(|line| line.billed_usd)?, false),
+        ("matched_usd", dollars(|line| line.matched_usd)?, false),
+        ("residual_usd", dollars(BillLine::residual_usd)?, false),
     ])
 }
 
@@ -221,7 +324,7 @@ fn micro_usd(price: Decimal) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::economics::placements::{SizingParams, place};
+    use crate::detect::economics::placements::{KnownSpeed, SizingParams, place};
     use crate::detect::economics::prices::{NodeFacts, PriceBook};
     use crate::lake::schema::table;
 
@@ -249,8 +352,15 @@ mod tests {
             ..Demand::default()
         };
         let book = PriceBook::default();
-        let mut placements =
-            place(&[workload], &[demand], &[], &book, SizingParams::default()).unwrap();
+        let mut placements = place(
+            &[workload],
+            &[demand],
+            &[],
+            &book,
+            SizingParams::default(),
+            KnownSpeed::default(),
+        )
+        .unwrap();
         let batch = placements_batch(&placements.rows).unwrap();
         assert_eq!(batch.schema(), table("placements").unwrap().file_schema());
         assert_eq!(batch.num_rows(), placements.rows.len());

@@ -85,7 +85,10 @@ pub(super) fn candidates(
     let mut ranked: Vec<([String; 4], Decimal, &str, usize)> = placements
         .iter()
         .enumerate()
-        .filter(|(_, row)| row.verdict == Verdict::Feasible && row.candidate_kind == "other-tier")
+        .filter(|(_, row)| {
+            row.verdict == Verdict::Feasible
+                && matches!(row.candidate_kind, "other-tier" | "other-parallelism")
+        })
         .filter_map(|(at, row)| {
             let usd = usd_at_peak(row, prices)?;
             let cheaper = match today.get(&workload(row)) {
@@ -144,6 +147,32 @@ pub(super) async fn claimable(
         }
     }
     Ok(claimable)
+}
+
+const REPLICA_SIZES: &str = include_str!("../../../queries/netting/replica_sizes.sql");
+
+/// Thousandths of GPUs of one replica of each workload; empty where no detector asks for workloads.
+pub(super) async fn replica_sizes(
+    session: &SessionContext,
+) -> Result<BTreeMap<[String; 4], i64>, DetectError> {
+    let mut sizes = BTreeMap::new();
+    let failed = || DetectError::session("look for `workload_facts`".to_owned());
+    if !session.table_exist("workload_facts").map_err(failed())? {
+        return Ok(sizes);
+    }
+    let query = Query::parse("netting/replica_sizes.sql", REPLICA_SIZES)?;
+    for batch in &query::run(session, &query, &Params::default()).await? {
+        let words = |name: &str| text(batch, name);
+        let (cluster, namespace) = (words("cluster")?, words("namespace")?);
+        let (kind, name) = (words("workload_kind")?, words("workload_name")?);
+        let milli = int(batch, "gpu_milli_per_replica")?;
+        for row in 0..batch.num_rows() {
+            let key = [&cluster, &namespace, &kind, &name]
+                .map(|column| text_at(column, row).unwrap_or_default());
+            sizes.insert(key, milli.value(row));
+        }
+    }
+    Ok(sizes)
 }
 
 /// What is left to claim, as the claims queries read it.

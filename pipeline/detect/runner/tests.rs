@@ -4,7 +4,7 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, Date32Array, Int64Array, 
 use rust_decimal::Decimal;
 
 use super::*;
-use crate::detect::economics::placements::Verdict;
+use crate::detect::economics::placements::{Evidence, Verdict};
 use crate::detect::economics::prices::{NodeFacts, Rung};
 use crate::detect::findings::stored_usd;
 use crate::exit::Exit;
@@ -31,6 +31,7 @@ fn price(key: &str, effective: Option<&str>, list: &str) -> PriceRow {
         band_percent: 20,
         provenance: "test".to_owned(),
         price_date: None,
+        commitment: None,
     }
 }
 
@@ -59,6 +60,7 @@ fn placement(candidate_kind: &'static str, key: &str, replicas: i64) -> Placemen
         slo_itl_p95_ms: None,
         slo_source: "assumed",
         band_percent: 30,
+        evidence: Evidence::Model,
         confidence: "medium",
         demand_json: "{}".to_owned(),
         estimator_version: "1".to_owned(),

@@ -1,18 +1,21 @@
 //! Owns the verdict on one workload and one candidate: fit, limits, replicas, and the sentence.
 
-use crate::catalogue::Product;
+use crate::detect::economics::device::Device;
 use crate::detect::economics::estimator::{Capacity, Estimator, Latency, Shape, band_percent};
 use crate::detect::economics::fit::{Misfit, Served, fit};
+use crate::detect::economics::speed::Seen;
 
-use super::{Demand, SizingParams, Slo, Verdict};
+use super::{Demand, Evidence, SizingParams, Slo, Verdict};
 
 /// Seconds of a demand bucket.
 const BUCKET_SECONDS: f64 = 300.0;
 
 pub(super) struct Question<'a> {
     pub(super) served: &'a Served<'a>,
-    pub(super) product: &'a Product,
+    pub(super) device: &'a Device,
     pub(super) gpus: u32,
+    /// What was seen of this very placement, or of the workload on its GPUs of today.
+    pub(super) seen: Option<(Evidence, &'a Seen)>,
     pub(super) demand: &'a Demand,
     pub(super) slo: Slo,
     pub(super) params: SizingParams,
@@ -25,6 +28,7 @@ pub(super) struct Judgement {
     pub(super) verdict: Verdict,
     pub(super) why: String,
     pub(super) band_percent: i64,
+    pub(super) evidence: Evidence,
     /// The weights and the context fit in memory.
     pub(super) fits: bool,
     pub(super) sized: Option<Sized>,
@@ -44,6 +48,7 @@ impl Judgement {
             verdict: Verdict::Unknown,
             why: why.into(),
             band_percent: 0,
+            evidence: Evidence::Model,
             fits: false,
             sized: None,
         }
@@ -53,37 +58,67 @@ impl Judgement {
 pub(super) fn judge(question: &Question<'_>) -> Judgement {
     let Question {
         served,
-        product,
+        device,
         gpus,
         slo,
         ..
     } = *question;
-    let band_percent = band_percent(product, served.model);
+    let model_band = band_percent(device, served.model);
+    let fitted = match fit(served, device, gpus) {
+        Ok(fitted) => fitted,
+        Err(why @ Misfit::Geometry { .. }) => return Judgement::unknown(why.to_string()),
+        Err(why) => {
+            return Judgement {
+                verdict: Verdict::Infeasible,
+                why: why.to_string(),
+                band_percent: model_band,
+                evidence: Evidence::Model,
+                fits: false,
+                sized: None,
+            };
+        }
+    };
+    let centre = match Estimator::new(served, device, gpus) {
+        Ok(centre) => centre,
+        Err(why) => {
+            return Judgement {
+                fits: true,
+                ..Judgement::unknown(why.to_string())
+            };
+        }
+    };
+    // What was seen of this placement is used as it is; of another tier only its residual, and the
+    // model's own band stays.
+    let (centre, band_percent, evidence) = match question.seen {
+        None => (centre, model_band, Evidence::Model),
+        Some((evidence, seen)) => {
+            let (step, prefill) = (seen.step_ratio, seen.prefill_ratio);
+            match (evidence, seen.line) {
+                (Evidence::Residual, _) => (centre.scaled(step, prefill), model_band, evidence),
+                // A line is in seconds as they were seen, so nothing scales it.
+                (_, Some(line)) => (
+                    centre.scaled(1.0, prefill).along(line),
+                    seen.band_percent,
+                    evidence,
+                ),
+                (_, None) => (centre.scaled(step, prefill), seen.band_percent, evidence),
+            }
+        }
+    };
+    let pessimistic = centre.pessimistic(band_percent);
     let end = |verdict, why: String, fits, sized| Judgement {
         verdict,
         why,
         band_percent,
+        evidence,
         fits,
         sized,
-    };
-    let fitted = match fit(served, product, gpus) {
-        Ok(fitted) => fitted,
-        Err(why @ Misfit::Geometry { .. }) => return Judgement::unknown(why.to_string()),
-        Err(why) => return end(Verdict::Infeasible, why.to_string(), false, None),
-    };
-    let estimators = Estimator::new(served, product, gpus, 1.0).and_then(|centre| {
-        let pessimism = 1.0 + band_percent as f64 / 100.0;
-        Ok((centre, Estimator::new(served, product, gpus, pessimism)?))
-    });
-    let (centre, pessimistic) = match estimators {
-        Ok(both) => both,
-        Err(why) => return end(Verdict::Unknown, why.to_string(), true, None),
     };
     let shape = question.demand.shape();
     let max_concurrency =
         fitted.concurrency(served, gpus, shape.prompt_tokens + shape.output_tokens);
     let limits = format!("{} / {} ms", slo.limits.ttft_ms, slo.limits.itl_ms);
-    let name = format!("{gpus} x {}", product.key);
+    let name = format!("{gpus} x {}", device.name());
     for (verdict, estimator) in [
         (Verdict::Feasible, &pessimistic),
         (Verdict::Borderline, &centre),

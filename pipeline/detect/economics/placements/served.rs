@@ -2,7 +2,8 @@
 //! that is not known well enough to size anything.
 
 use crate::catalogue::{Model, Quantisation, models, quantisation_in_name};
-use crate::detect::economics::fit::Served;
+use crate::detect::economics::engine::Engine;
+use crate::detect::economics::fit::{MAX_SEQUENCES, Served};
 
 use super::{Demand, WorkloadFacts};
 
@@ -52,6 +53,14 @@ pub(super) fn served(workload: &WorkloadFacts, demand: &Demand) -> Result<Served
             .max_model_len
             .filter(|len| *len > 0)
             .unwrap_or(model.max_context),
+        max_num_seqs: workload
+            .max_num_seqs
+            .filter(|sequences| *sequences > 0)
+            .unwrap_or(MAX_SEQUENCES),
+        engine: workload
+            .engine
+            .as_deref()
+            .map_or(Engine::Other, Engine::parse),
     })
 }
 

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use crate::catalogue::canonical_provider;
 use crate::model::time::parse_ms;
 
-use super::{NodeFacts, PriceRow, Rung, STORED_DECIMALS};
+use super::{Commitment, NodeFacts, PriceRow, Rung, STORED_DECIMALS};
 
 const COLUMNS: &[&str] = &[
     "provider",
@@ -93,6 +93,7 @@ struct SheetRow {
     valid_from_ms: Option<i64>,
     valid_to_ms: Option<i64>,
     valid_from: Option<String>,
+    commitment: Option<Commitment>,
     note: Option<String>,
 }
 
@@ -101,6 +102,53 @@ struct Rate {
     currency: String,
     from_ms: i64,
     usd: Decimal,
+}
+
+/// What a `node_selector` says. Prices are kept by the facts of a node, so labels that stand for one
+/// of them select; any other label would price nodes that it does not name.
+#[derive(Debug, Default)]
+struct Selected(std::collections::BTreeMap<&'static str, String>);
+
+impl Selected {
+    fn add(&mut self, part: &str) -> Result<(), String> {
+        let Some((label, value)) = part.split_once('=') else {
+            return Err(format!("node_selector {part:?} is not label=value"));
+        };
+        let value = value.trim();
+        let fact = match label.trim() {
+            "node.kubernetes.io/instance-type" | "beta.kubernetes.io/instance-type" => {
+                "instance_type"
+            }
+            "topology.kubernetes.io/region" | "failure-domain.beta.kubernetes.io/region" => {
+                "region"
+            }
+            "nvidia.com/gpu.product" | "cloud.google.com/gke-accelerator" => "gpu_product",
+            "karpenter.sh/capacity-type"
+            | "eks.amazonaws.com/capacityType"
+            | "kubernetes.azure.com/scalesetpriority" => "capacity_type",
+            other => {
+                return Err(format!(
+                    "node_selector {other} is no fact of a price: select by node.kubernetes.io/instance-type, topology.kubernetes.io/region, nvidia.com/gpu.product or karpenter.sh/capacity-type"
+                ));
+            }
+        };
+        let value = if fact == "gpu_product" {
+            crate::catalogue::products()
+                .resolve_label(value)
+                .map(|found| found.product.key.clone())
+                .ok_or_else(|| {
+                    format!("node_selector {value} is no GPU that the catalogue knows")
+                })?
+        } else {
+            value.to_ascii_lowercase().replace('_', "-")
+        };
+        self.0.insert(fact, value);
+        Ok(())
+    }
+
+    fn or(&self, column: Option<String>, fact: &str) -> Option<String> {
+        column.or_else(|| self.0.get(fact).cloned())
+    }
 }
 
 /// One parsed sheet.
@@ -197,7 +245,14 @@ impl PriceSheet {
             let (list, contracted, effective) =
                 (money("list")?, money("contracted")?, money("effective")?);
             let (valid_from_ms, valid_to_ms) = (date("valid_from")?, date("valid_to")?);
-            date("commitment_end")?;
+            let commitment_end = date("commitment_end")?;
+            let commitment = match (cell("commitment_id"), commitment_end) {
+                (None, None) => None,
+                (id, end_ms) => Some(Commitment {
+                    id: id.unwrap_or("commitment").to_owned(),
+                    end_ms,
+                }),
+            };
             let unit = match cell("unit") {
                 Some("node_hour") => Unit::NodeHour,
                 Some("gpu_hour") => Unit::GpuHour,
@@ -229,13 +284,12 @@ impl PriceSheet {
                     ));
                 }
             };
-            if cell("node_selector").is_some() {
-                // Without node labels in the price key such a row would price other nodes too.
-                return Err(fail(
-                    line,
-                    "node_selector cannot be matched yet: select by instance_type or capacity_type"
-                        .to_owned(),
-                ));
+            let mut selected = Selected::default();
+            for part in cell("node_selector")
+                .into_iter()
+                .flat_map(|text| text.split(';'))
+            {
+                selected.add(part).map_err(|what| fail(line, what))?;
             }
             if list.or(contracted).or(effective).is_none() {
                 return Err(fail(
@@ -253,10 +307,10 @@ impl PriceSheet {
             sheet.rows.push(SheetRow {
                 line,
                 provider: cell("provider").map(canonical_provider),
-                region: owned("region"),
-                instance_type: owned("instance_type"),
-                gpu_product: owned("gpu_product"),
-                capacity_type: owned("capacity_type"),
+                region: selected.or(owned("region"), "region"),
+                instance_type: selected.or(owned("instance_type"), "instance_type"),
+                gpu_product: selected.or(owned("gpu_product"), "gpu_product"),
+                capacity_type: selected.or(owned("capacity_type"), "capacity_type"),
                 unit,
                 list,
                 contracted,
@@ -265,6 +319,7 @@ impl PriceSheet {
                 valid_from_ms,
                 valid_to_ms,
                 valid_from: owned("valid_from"),
+                commitment,
                 note: owned("note"),
             });
         }
@@ -420,5 +475,6 @@ pub(super) fn best(
         band_percent: 0,
         provenance: format!("{}, line {}{note}", sheet.name, row.line),
         price_date: row.valid_from.clone(),
+        commitment: row.commitment.clone(),
     }))
 }

@@ -202,3 +202,111 @@ fn keys_round_trip_and_cannot_be_forged() {
     assert_eq!(price_key("a|b", "", "", "", "").matches('|').count(), 4);
     assert_eq!(NodeFacts::from_key("a|b"), None);
 }
+
+#[test]
+fn a_commitment_and_its_end_come_with_the_price() {
+    let text = "provider,instance_type,unit,effective,commitment_id,commitment_end\n\
+        aws,p5.48xlarge,node_hour,40,ri-17,2027-03-31\n";
+    let book = PriceBook::new(
+        vec![PriceSheet::parse("s.csv", text).unwrap()],
+        parse_ms("2026-11-01").unwrap(),
+    );
+    let facts = NodeFacts {
+        provider: "aws".to_owned(),
+        instance_type: "p5.48xlarge".to_owned(),
+        ..NodeFacts::default()
+    };
+    let row = book.price(&facts, Some(8)).unwrap();
+    let commitment = row.commitment.unwrap();
+    assert_eq!(commitment.id, "ri-17");
+    assert_eq!(
+        commitment.end_ms,
+        crate::model::time::parse_ms("2027-03-31")
+    );
+}
+
+#[test]
+fn selectors_that_stand_for_a_fact_select_and_others_are_refused() {
+    let sheet = |selector: &str| {
+        let text = format!("node_selector,unit,list\n{selector},gpu_hour,2\n");
+        PriceSheet::parse("s.csv", &text)
+    };
+    let book = PriceBook::new(
+        vec![sheet("nvidia.com/gpu.product=NVIDIA-L40S;karpenter.sh/capacity-type=spot").unwrap()],
+        parse_ms("2026-11-01").unwrap(),
+    );
+    let facts = |capacity: &str| NodeFacts {
+        provider: "own".to_owned(),
+        gpu_product: "L40S-48".to_owned(),
+        capacity_type: capacity.to_owned(),
+        ..NodeFacts::default()
+    };
+    assert_eq!(
+        book.price(&facts("spot"), Some(4)).unwrap().rung,
+        Rung::Sheet
+    );
+    assert_eq!(
+        book.price(&facts("on-demand"), Some(4)).unwrap().rung,
+        Rung::Unknown
+    );
+    for wrong in ["pool=blue", "nvidia.com/gpu.product=Abacus", "nonsense"] {
+        let error = sheet(wrong).unwrap_err().to_string();
+        assert!(error.contains("node_selector"), "{error}");
+    }
+}
+
+#[test]
+fn a_price_far_off_the_catalogue_names_both() {
+    let priced = |usd: &str| {
+        let text = format!("gpu_product,unit,list\nH100-SXM-80,gpu_hour,{usd}\n");
+        let book = PriceBook::new(vec![PriceSheet::parse("s.csv", &text).unwrap()], 0);
+        let facts = NodeFacts {
+            provider: "aws".to_owned(),
+            gpu_product: "H100-SXM-80".to_owned(),
+            ..NodeFacts::default()
+        };
+        outlier(&book.price(&facts, Some(8)).unwrap())
+    };
+    assert_eq!(priced("2.10"), None);
+    assert_eq!(priced("12"), None);
+    // A node's price as a GPU's, and a price that lost its decimal point.
+    let node = priced("55.04").unwrap().to_string();
+    assert!(
+        node.contains("s.csv, line 2") && node.contains("55.04") && node.contains("2.95"),
+        "{node}"
+    );
+    assert!(priced("0.0067").is_some());
+}
+
+#[test]
+fn the_missing_sheet_has_exactly_the_rows_that_are_lacking() {
+    let book = PriceBook::default();
+    let facts = |provider: &str, region: &str, instance: &str, product: &str| NodeFacts {
+        provider: provider.to_owned(),
+        region: region.to_owned(),
+        instance_type: instance.to_owned(),
+        gpu_product: product.to_owned(),
+        capacity_type: "on-demand".to_owned(),
+    };
+    let rows: Vec<PriceRow> = [
+        facts("aws", "us-east-1", "g6.xlarge", "L4-24"),
+        facts("aws", "eu-west-1", "g6.xlarge", "L4-24"),
+        facts("own", "cellar", "dgx,1", "H100-SXM-80"),
+    ]
+    .iter()
+    .map(|facts| book.price(facts, Some(8)).unwrap())
+    .collect();
+    let text = missing_sheet(&rows);
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(
+        text.contains("aws,eu-west-1,g6.xlarge") && text.contains("\"dgx,1\""),
+        "{text}"
+    );
+    // Filled in, it is a sheet.
+    let filled = text.replace(",node_hour,,", ",node_hour,9,");
+    let book = PriceBook::new(vec![PriceSheet::parse("filled.csv", &filled).unwrap()], 0);
+    let row = book
+        .price(&facts("own", "cellar", "dgx,1", "H100-SXM-80"), Some(8))
+        .unwrap();
+    assert_eq!(row.rung, Rung::Sheet);
+}
