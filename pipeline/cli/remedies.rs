@@ -160,7 +160,7 @@ fn answer(
             ..Wish::default()
         },
         "fraction" => Wish {
-            fraction: Some(fraction(wished)?),
+            fraction: Some(fraction(wished, recommendation.wished_gpu_milli)?),
             ..Wish::default()
         },
         "cpu" => Wish {
@@ -181,6 +181,13 @@ fn answer(
                  telemetry says which value of that metric keeps the objective: raise it step by step \
                  by hand and watch latency; its replicas stay{bounds}"
             ));
+        }
+        "raise-tier" => {
+            return Err(
+                "more memory for keys and values costs more: whether by a larger GPU, by one more a \
+                 replica or by one more replica is for its owner to choose"
+                    .to_owned(),
+            );
         }
         "roll-back" => {
             return Err(
@@ -246,16 +253,20 @@ fn gpus(milli: i64) -> String {
     }
 }
 
-/// `nvidia.com/mig-1g.10gb`, or thousandths of a GPU for systems that ask by share.
-fn fraction(wished: Option<&str>) -> Result<FractionWish, String> {
-    let Some(wished) = wished else {
+/// A candidate such as `H100-SXM-80 1g.10gb packed`: the slice by its resource name, and its share for
+/// systems that ask by share.
+fn fraction(wished: Option<&str>, gpu_milli: Option<i64>) -> Result<FractionWish, String> {
+    let profile = wished.unwrap_or("").split(' ').find(|word| {
+        word.split_once("g.")
+            .is_some_and(|(slices, _)| slices.parse::<u8>().is_ok())
+    });
+    if profile.is_none() && gpu_milli.is_none() {
         return Err("the detector names no part of a GPU".to_owned());
-    };
-    let share = wished.strip_suffix('m').and_then(|text| text.parse().ok());
+    }
     Ok(FractionWish {
-        resource: share.is_none().then(|| wished.to_owned()),
+        resource: profile.map(|profile| format!("nvidia.com/mig-{profile}")),
         units: 1,
-        share_milli: share,
+        share_milli: gpu_milli,
         ..FractionWish::default()
     })
 }

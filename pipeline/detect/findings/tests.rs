@@ -201,6 +201,7 @@ fn what_is_accepted_stays_an_alarm_and_asks_for_nothing() {
             shown_usd: None,
             first_seen_ms: None,
             assumes: Vec::new(),
+            realised: None,
             acceptances: &list,
         })
         .unwrap()
@@ -231,6 +232,7 @@ fn what_claims_nothing_shows_its_cost_and_adds_no_dollars() {
         shown_usd: Some(("1234.5".parse().unwrap(), "list (catalogue)".to_owned())),
         first_seen_ms: None,
         assumes: Vec::new(),
+        realised: None,
         acceptances: &[],
     })
     .unwrap();
