@@ -40,3 +40,7 @@ sample:
 # Everything that CI does
 ci:
     bash .ci/run
+
+# Render the chart's defaults into deploy/manifests
+manifests:
+    python3 tests/peers/chart.py deploy/helm/idleproof idleproof idleproof > deploy/manifests/idleproof.yaml

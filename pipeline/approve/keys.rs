@@ -177,6 +177,13 @@ impl VerifyingKey {
         self.0.fingerprint(HashAlg::Sha256).to_string()
     }
 
+    /// The 32 bytes of the key.
+    pub(super) fn raw(&self) -> Result<[u8; 32], ApproveError> {
+        let key = self.0.key_data().ed25519();
+        key.map(|key| key.0)
+            .ok_or_else(|| ApproveError::Sign("the key is no Ed25519 key".to_owned()))
+    }
+
     /// Whether the raw Ed25519 signature over the message is this key's.
     #[must_use]
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {

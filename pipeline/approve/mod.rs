@@ -1,20 +1,61 @@
-//! Owns what is signed: the in-toto statement, the DSSE envelope, the pipeline's key and
-//! verification. The only room that sees a private key.
+//! Owns what is signed: manifests and decisions, the policy that says which decisions count, the audit
+//! log, and the patches that leave. The only room that sees a private key.
 //!
 //! It hashes written bytes and never renders anything again: what was reviewed is what is signed.
-//! Verification needs neither the lake nor the network. Called by `cli`.
+//! Verification needs neither the lake nor the network; the log lies in the lake's store and is
+//! reached through `lake`. Called by `cli`. Formats: docs/manifest.md, docs/approvals.md,
+//! docs/audit-log.md.
 
+mod archive;
+mod decision;
+mod entry;
 mod envelope;
+mod export;
+mod import;
 mod keys;
+mod log;
+mod log_verify;
+mod merkle;
+mod note;
+mod policy;
+mod quorum;
+mod recommendation;
+mod record;
+mod review;
+mod signers;
+mod sshsig;
 mod statement;
+mod strict;
 mod verify;
 
+pub use archive::{pack, unpack};
+pub use decision::{DECISION_BYTES_MAX, DECISION_TYPE, Decision, Limits, Verb};
+pub use entry::{ENTRY_BYTES_MAX, Entry, Kind};
 pub use envelope::{Envelope, PAYLOAD_TYPE, pre_authentication_encoding};
+pub use export::{Candidate, Exported, ObjectNow, export, objections};
+pub use import::{AuthorityFiles, Imported, Incoming, Judged, Verdict, import};
 pub use keys::{PipelineKey, VerifyingKey};
+pub use log::{Head, LOG_LEASE, Log};
+pub use log_verify::{Anchor, Audit};
+pub use merkle::{Hash, leaf_hash, verify_consistency, verify_inclusion};
+pub use note::{Checkpoint, Proof, Witness, cosign, verifier_key, witnesses};
+pub use policy::{Policy, authority_sha256};
+pub use quorum::{LoggedDecision, Standing, State};
+pub use recommendation::{Change, Recommendation, recommendations};
+pub use record::{Authority, LoggedManifest, Records};
+pub use review::{review, review_decision};
+pub use signers::Signers;
+pub use sshsig::{AskPassphrase, DECISION_NAMESPACE, Identified, sign_decision, verify_person};
 pub use statement::{ManifestInput, PREDICATE_TYPE, RecommendationEntry, Subject, statement_bytes};
+pub use strict::{parse_strict, unseen_character, visible};
 pub use verify::{SubjectCheck, VerifiedManifest, verify_envelope, verify_manifest_file};
 
 use std::path::{Path, PathBuf};
+
+use crate::lake::LakeError;
+
+/// A batch of the log holds entries of a run: thousands of decisions at most.
+const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What went wrong while signing or verifying, where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +68,21 @@ pub enum ApproveError {
     },
     #[error("`{}` is not a usable OpenSSH key: {why}; the pipeline signs with an unencrypted Ed25519 key as `ssh-keygen -t ed25519` writes it", path.display())]
     Key { path: PathBuf, why: String },
-    #[error("cannot write the manifest: {0}")]
+    #[error("cannot write canonical JSON: {0}")]
     Canonical(#[from] crate::model::canonical::FloatInCanonicalJson),
-    #[error("cannot sign the manifest: {0}")]
+    #[error("cannot sign: {0}")]
     Sign(String),
     /// The bytes are not what was signed, or not signed by this key.
     #[error("`{}` does not verify: {why}", path.display())]
     Rejected { path: PathBuf, why: String },
+    /// The same of something that is no file.
+    #[error("{what} does not verify: {why}")]
+    Refused { what: String, why: String },
+    /// What a person gave cannot be used.
+    #[error("{what} cannot be used: {why}")]
+    Invalid { what: String, why: String },
+    #[error(transparent)]
+    Lake(#[from] LakeError),
 }
 
 impl ApproveError {
@@ -55,6 +104,6 @@ impl ApproveError {
     /// True where a signature or digest did not hold, as opposed to a file that cannot be read.
     #[must_use]
     pub fn is_rejection(&self) -> bool {
-        matches!(self, Self::Rejected { .. })
+        matches!(self, Self::Rejected { .. } | Self::Refused { .. })
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::ApproveError;
-use crate::model::canonical::to_canonical;
+use crate::model::canonical::{sha256_hex, to_canonical};
 use crate::model::time::{TimeWindow, format_ms};
 
 /// The predicate's type; its fields are documented in `docs/manifest.md`.
@@ -24,14 +24,12 @@ pub struct Subject {
     pub sha256: String,
 }
 
-/// One recommendation as it is bound: its JSON as `recommendations.json` has it, with the digest of
-/// those bytes and of the evidence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One recommendation as it is bound: what it would change, where, and what it rests on.
+#[derive(Debug, Clone, PartialEq)]
 pub struct RecommendationEntry {
-    pub id: String,
-    pub sha256: String,
+    /// Its canonical JSON as `recommendations.json` holds it.
+    pub content: Value,
     pub evidence_sha256: String,
-    pub value: Value,
 }
 
 /// Everything that the predicate says.
@@ -48,6 +46,8 @@ pub struct ManifestInput {
     pub tool_version: String,
     pub subjects: Vec<Subject>,
     pub recommendations: Vec<RecommendationEntry>,
+    /// The newest checkpoint of the audit log: an anchor, which travels with every copy of this.
+    pub checkpoint: Option<String>,
 }
 
 /// The statement's canonical bytes.
@@ -55,7 +55,12 @@ pub fn statement_bytes(input: &ManifestInput) -> Result<Vec<u8>, ApproveError> {
     let mut subjects = input.subjects.clone();
     subjects.sort_by(|a, b| a.name.cmp(&b.name));
     let mut recommendations = input.recommendations.clone();
-    recommendations.sort_by(|a, b| a.id.cmp(&b.id));
+    let id = |entry: &RecommendationEntry| entry.content["recommendation_id"].to_string();
+    recommendations.sort_by_key(id);
+    let recommendations = recommendations
+        .iter()
+        .map(recommendation)
+        .collect::<Result<Vec<Value>, ApproveError>>()?;
     let statement = json!({
         "_type": STATEMENT_TYPE,
         "subject": subjects
@@ -75,20 +80,18 @@ pub fn statement_bytes(input: &ManifestInput) -> Result<Vec<u8>, ApproveError> {
                 .map(|(table, version)| json!({"table": table, "version": version}))
                 .collect::<Vec<Value>>(),
             "digests": input.digests,
-            "recommendations": recommendations.iter().map(recommendation).collect::<Vec<Value>>(),
+            "log_checkpoint": input.checkpoint,
+            "recommendations": recommendations,
         },
     });
     Ok(to_canonical(&statement)?.into_bytes())
 }
 
-fn recommendation(entry: &RecommendationEntry) -> Value {
-    let mut value = entry.value.clone();
-    if let Some(map) = value.as_object_mut() {
-        map.insert("sha256".to_owned(), entry.sha256.clone().into());
-        map.insert(
-            "evidence_sha256".to_owned(),
-            entry.evidence_sha256.clone().into(),
-        );
-    }
-    value
+/// Its content, with the digest of that content and of the evidence.
+fn recommendation(entry: &RecommendationEntry) -> Result<Value, ApproveError> {
+    let mut value = entry.content.clone();
+    let sha256 = sha256_hex(to_canonical(&value)?.as_bytes());
+    value["sha256"] = sha256.into();
+    value["evidence_sha256"] = entry.evidence_sha256.clone().into();
+    Ok(value)
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::envelope::ENVELOPE_BYTES_MAX;
 use super::statement::STATEMENT_TYPE;
+use super::strict::parse_strict;
 use super::{ApproveError, Envelope, PAYLOAD_TYPE, PREDICATE_TYPE, Subject, VerifyingKey};
 use crate::model::canonical::{sha256_hex, to_canonical};
 
@@ -137,8 +138,8 @@ pub fn verify_envelope(
     }
 
     // From here on the bytes are known to be the signer's.
-    let value: Value = serde_json::from_slice(&payload)
-        .map_err(|error| reject(&format!("its payload is no JSON: {error}")))?;
+    let value = parse_strict(&payload, ENVELOPE_BYTES_MAX as usize)
+        .map_err(|why| reject(&format!("its payload cannot be used: {why}")))?;
     if to_canonical(&value).ok().map(String::into_bytes).as_deref() != Some(&payload) {
         return Err(reject("its payload is not canonical JSON"));
     }

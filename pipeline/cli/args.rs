@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::args_approve::{ApproveArgs, DecideArgs, DecisionsArgs, DeferArgs, VerifyArgs};
+use super::evidence::EvidenceArgs;
+use super::export::ExportArgs;
 use super::output::OutputFormat;
 
 /// Finds where GPU money is wasted in LLM inference fleets, proves it and prices it.
@@ -43,7 +46,7 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof inventory\n  idleproof inventory --cluster prod-a -o json\n  idleproof inventory --workload chat/llama-8b"
     )]
     Inventory(InventoryArgs),
-    /// Replay a finding from its evidence, to the same bytes
+    /// Explain a finding: rows, chart, formula; replayed from its evidence to the same bytes
     #[command(
         after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a"
     )]
@@ -53,7 +56,24 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables"
     )]
     Sql(SqlArgs),
-    /// Check a signed file against a public key; needs no lake and no network
+    /// Approve recommendations of a manifest: two files, which travel to the inbox
+    #[command(
+        after_help = "Examples:\n  idleproof approve --all --manifest manifest.dsse.json --pipeline-key pipeline.pub --review\n  idleproof approve 3f2a9c --manifest manifest.dsse.json --pipeline-key pipeline.pub --key ~/.ssh/id_ed25519"
+    )]
+    Approve(ApproveArgs),
+    /// Reject recommendations of a manifest, with a reason
+    Reject(DecideArgs),
+    /// Put recommendations of a manifest off
+    Defer(DeferArgs),
+    /// Take approvals back, until the change is exported
+    Revoke(DecideArgs),
+    /// What people decided: import it, list what it adds up to, prove that it is logged
+    Decisions(DecisionsArgs),
+    /// Write what is approved and still true as patches
+    Export(ExportArgs),
+    /// A finding with all that it rests on, in one archive
+    Evidence(EvidenceArgs),
+    /// Check a signed file or the log against public keys; needs no lake and no network
     Verify(VerifyArgs),
     /// What the lake holds, whether it is whole, and keeping it small
     #[command(
@@ -193,6 +213,15 @@ pub(super) struct ExplainArgs {
     /// The publication to explain from; default: the newest
     #[arg(long, value_name = "N")]
     pub as_of: Option<u64>,
+    /// `text` for people, `json` for the bytes that replay
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: ExplainOutput,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExplainOutput {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -229,24 +258,6 @@ pub(super) struct SqlArgs {
     /// The publication to read; default: the newest
     #[arg(long, value_name = "N")]
     pub as_of: Option<u64>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct VerifyArgs {
-    #[command(subcommand)]
-    pub what: VerifyWhat,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum VerifyWhat {
-    /// A run's manifest, and the files beside it that it names
-    Manifest {
-        /// The manifest, `manifest.dsse.json`
-        file: PathBuf,
-        /// The pipeline's public key (OpenSSH, Ed25519)
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -314,6 +325,9 @@ pub(super) struct VerifyLakeArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DetectorsArgs {
+    /// The configuration whose own detectors are among them; default: the built-in ones alone
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
     #[command(subcommand)]
     pub what: DetectorsWhat,
 }
@@ -330,6 +344,14 @@ pub(super) enum DetectorsWhat {
     Show {
         /// Its id
         id: String,
+    },
+    /// A detector's page in Markdown, or all of them
+    Docs {
+        /// Its id; default: all
+        id: Option<String>,
+        /// Write one file a detector here instead
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
     },
 }
 

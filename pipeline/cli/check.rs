@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::args::{CheckArgs, CheckOutput, CheckWhat};
+use super::blindness::{self, Blindness};
 use super::error::CliError;
 use super::say;
 use super::sources::open_each;
@@ -107,12 +108,13 @@ struct Answer {
     sources: Vec<SourceCheck>,
     signals: Vec<SignalCheck>,
     detectors: Vec<DetectorCheck>,
+    /// What is unknown in the lake's newest publication, by the line that would resolve it.
+    blindness: Vec<Blindness>,
 }
 
 pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
-    let queries =
-        Arc::new(QuerySet::embedded().map_err(|error| CliError::Unexpected(error.to_string()))?);
+    let queries = Arc::new(super::detectors::query_set(&config)?);
     super::conclude::Settings::new(&config, &queries)?;
     if args.what == Some(CheckWhat::Config) {
         say(&format!(
@@ -159,6 +161,7 @@ pub(super) async fn check(args: &CheckArgs) -> Result<Exit, CliError> {
                 .extend(signals.iter().map(|s| check_signal(cluster, s, census)));
         }
         answer.detectors = detectors(&answer.signals, &by_cluster);
+        answer.blindness = blindness::of_lake(&config).await;
     }
     print(&answer, args)?;
     if answer.sources.iter().all(|source| source.ok) {

@@ -16,7 +16,8 @@ use crate::detect::economics::placements::{Placement, SizingParams, SloRule, pla
 use crate::detect::economics::prices::{NodeFacts, PriceBook, PriceRow, PriceSheet};
 use crate::detect::economics::rows::{demands, placements_batch, prices_batch, workloads};
 use crate::detect::{
-    DetectInputs, Detection, Evidence, Params, QuerySet, collect, detect, run_rows, window_queries,
+    Acceptance, DetectInputs, Detection, Evidence, Params, QuerySet, collect, detect, run_rows,
+    window_queries,
 };
 use crate::lake::columns::{int, int_at, text};
 use crate::lake::{LakeError, PartitionKey, read_only_sql};
@@ -29,6 +30,7 @@ pub(super) struct Settings {
     params: BTreeMap<String, Params>,
     sheets: Vec<PriceSheet>,
     slos: Vec<SloSection>,
+    accepted: Vec<Acceptance>,
     /// SHA-256 of each of the above, for the publication.
     digests: BTreeMap<String, String>,
 }
@@ -84,6 +86,37 @@ impl Settings {
             "slo".to_owned(),
             sha256_hex(format!("{:?}", config.file.slos).as_bytes()),
         );
+        let accepted: Vec<Acceptance> = config
+            .file
+            .accepts
+            .iter()
+            .filter_map(|section| {
+                let named = section.matching.clone();
+                Some(Acceptance {
+                    detector: named.detector,
+                    cluster: named.cluster,
+                    namespace: named.namespace,
+                    workload: named.workload,
+                    finding: named.finding,
+                    reason: section.reason.clone(),
+                    by: section.by.clone(),
+                    until_ms: section.until_ms()?,
+                })
+            })
+            .collect();
+        for entry in &accepted {
+            if let Some(id) = &entry.detector
+                && !queries.detectors().iter().any(|d| d.id == *id)
+            {
+                return Err(CliError::Usage(format!(
+                    "[[accept]]: there is no detector `{id}`; `idleproof detectors list` names them"
+                )));
+            }
+        }
+        digests.insert(
+            "accepted".to_owned(),
+            sha256_hex(format!("{accepted:?}").as_bytes()),
+        );
         digests.insert("catalogue".to_owned(), catalogue::digest());
         for query in queries.derive().iter().chain(queries.window()) {
             digests.insert(format!("queries/{}", query.path), query.sha256());
@@ -97,6 +130,7 @@ impl Settings {
             params,
             sheets,
             slos: config.file.slos.clone(),
+            accepted,
             digests,
         })
     }
@@ -211,7 +245,14 @@ pub(super) async fn conclude(
         prices: all_prices.into_values().collect(),
         placements,
         first_seen: first_seen(work).await?,
+        accepted: settings.accepted.clone(),
     };
+    for entry in crate::detect::accepted::expired(&inputs.accepted, window.end_ms) {
+        say(&format!(
+            "warning: an acceptance by {} has expired ({}): what it covered is open again",
+            entry.by, entry.reason
+        ));
+    }
     let detection = detect(&session, queries, &inputs).await?;
     let answers = remedies::answers(
         work.config,

@@ -4,14 +4,21 @@
 //! Data goes to stdout, logs and errors to stderr; every error is one message that says what failed,
 //! where, and what to do, and ends in a documented exit code.
 
+mod approve;
 mod args;
+mod args_approve;
 mod authentication;
+mod blindness;
+mod books;
 mod check;
 mod conclude;
 mod data;
+mod decisions;
+mod detectors;
 mod error;
+mod evidence;
 mod explain;
-mod inspect;
+mod export;
 mod inventory;
 mod inventory_card;
 mod lake;
@@ -103,9 +110,16 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Inventory(args) => inventory::inventory(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
-        Command::Verify(args) => verify::verify(&args),
+        Command::Approve(args) => approve::approve(&args).await,
+        Command::Reject(args) => approve::reject(&args).await,
+        Command::Defer(args) => approve::defer(&args).await,
+        Command::Revoke(args) => approve::revoke(&args).await,
+        Command::Decisions(args) => decisions::decisions(&args).await,
+        Command::Export(args) => export::run(&args).await,
+        Command::Evidence(args) => evidence::evidence(&args).await,
+        Command::Verify(args) => verify::verify(&args).await,
         Command::Lake(args) => lake::lake(&args.what).await,
-        Command::Detectors(args) => inspect::detectors(&args),
+        Command::Detectors(args) => detectors::detectors(&args),
     }
 }
 

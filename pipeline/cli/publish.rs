@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::conclude::Concluded;
 use super::error::CliError;
 use super::stages::Workspace;
-use super::{CODE_VERSION, data, report_data, say};
+use super::{CODE_VERSION, books, data, report_data, say};
 use crate::approve::{
     Envelope, ManifestInput, PipelineKey, RecommendationEntry, Subject, statement_bytes,
 };
@@ -102,17 +102,18 @@ pub(super) async fn publish(
         ),
     ];
 
-    let key_path = config.file.approve.signing_key.as_ref().map_or_else(
-        || output.with_file_name("pipeline_ed25519"),
-        |path| config.resolve(path),
-    );
-    let (key, created) = PipelineKey::open_or_create(&key_path)?;
+    let (key, created) = PipelineKey::open_or_create(&books::key_path(config, output))?;
     if created {
         say(&format!(
-            "made the pipeline's signing key `{}`; verify with `{}.pub`",
-            key_path.display(),
-            key_path.display()
+            "made the pipeline's signing key; verify with `{}.pub`",
+            books::key_path(config, output).display()
         ));
+    }
+    let books = books::Books::open(config, lake, key).await?;
+    let imported = books.import(config).await?;
+    let mut digests = publication.digests.clone();
+    if let Some(authority) = &imported.records.authority {
+        digests.insert("authority".to_owned(), authority.sha256.clone());
     }
     let manifest = ManifestInput {
         run_id: concluded.run_id.clone(),
@@ -120,7 +121,7 @@ pub(super) async fn publish(
         created_ms: now_ms,
         window,
         tables: publication.tables.clone(),
-        digests: publication.digests.clone(),
+        digests,
         tool_version: CODE_VERSION.to_owned(),
         subjects: files
             .iter()
@@ -130,14 +131,23 @@ pub(super) async fn publish(
             })
             .collect(),
         recommendations: recommendations(findings, &concluded.evidence.digest)?,
+        checkpoint: imported.head.as_ref().map(|head| head.note.clone()),
     };
-    let envelope = Envelope::sign(&statement_bytes(&manifest)?, &key)?.to_bytes()?;
+    let envelope = Envelope::sign(&statement_bytes(&manifest)?, &books.key)?.to_bytes()?;
+    // Logged before it is seen: what nobody logged does not appear.
+    let proof = books
+        .record_manifest(&envelope, &concluded.run_id, publication.number)
+        .await?;
+    books.close().await?;
 
     let folder = folder_of(output, window, publication.number);
-    write_whole(&folder, &files, &envelope)?;
+    write_whole(&folder, &files, &envelope, &proof)?;
     write_latest(output, &folder)?;
 
-    let alarms: Vec<&Finding> = findings.iter().filter(|f| f.status == "alarm").collect();
+    let alarms: Vec<&Finding> = findings
+        .iter()
+        .filter(|f| f.status == "alarm" && f.accepted.is_none())
+        .collect();
     let known: i64 = data
         .classes
         .iter()
@@ -162,6 +172,16 @@ pub(super) async fn publish(
         format!("findings: {}", folder.join("findings.json").display()),
         format!("manifest: {}", folder.join("manifest.dsse.json").display()),
     ];
+    if !view.accepted.is_empty() {
+        summary.insert(
+            1,
+            format!(
+                "{} findings more, {}, are accepted as waste for now",
+                view.accepted.len(),
+                view.accepted_window
+            ),
+        );
+    }
     if !view.ledger_balances {
         summary.push(
             "warning: the ledger does not sum to capacity: use no number of this report".to_owned(),
@@ -212,25 +232,24 @@ fn recommendations(
 ) -> Result<Vec<RecommendationEntry>, CliError> {
     let mut entries = Vec::new();
     for finding in findings {
-        let (Some(value), Some(sha256), Some(one)) = (
-            finding.recommendation_value()?,
-            finding.recommendation_sha256()?,
-            &finding.recommendation,
-        ) else {
-            continue;
-        };
-        entries.push(RecommendationEntry {
-            id: one.recommendation_id.clone(),
-            sha256,
-            evidence_sha256: evidence.to_owned(),
-            value,
-        });
+        // What is bound is what was written, byte for byte.
+        if let Some(content) = finding.recommendation_value()? {
+            entries.push(RecommendationEntry {
+                content,
+                evidence_sha256: evidence.to_owned(),
+            });
+        }
     }
     Ok(entries)
 }
 
 /// Writes a folder under another name and renames it: a reader sees all of its files or none.
-fn write_whole(folder: &Path, files: &[(&str, Vec<u8>)], envelope: &[u8]) -> Result<(), CliError> {
+fn write_whole(
+    folder: &Path,
+    files: &[(&str, Vec<u8>)],
+    envelope: &[u8],
+    proof: &str,
+) -> Result<(), CliError> {
     let parent = folder.parent().unwrap_or(Path::new("."));
     let partial = parent.join(format!(
         ".partial-{}-{}",
@@ -243,6 +262,7 @@ fn write_whole(folder: &Path, files: &[(&str, Vec<u8>)], envelope: &[u8]) -> Res
         fs::write(partial.join(name), bytes).map_err(failed)?;
     }
     fs::write(partial.join("manifest.dsse.json"), envelope).map_err(failed)?;
+    fs::write(partial.join("manifest.tlog-proof"), proof).map_err(failed)?;
     if folder.exists() {
         // Reports are never overwritten; a number is used once, so this one is another lake's.
         let _ = fs::remove_dir_all(&partial);

@@ -187,6 +187,13 @@ fn answer(
                  by hand and watch latency; its replicas stay{bounds}"
             ));
         }
+        "roll-back" => {
+            return Err(
+                "which earlier template to return to, or what to mend in the new one, is for its \
+                 owner to choose: `kubectl rollout undo`, or its repository"
+                    .to_owned(),
+            );
+        }
         other => {
             return Err(format!(
                 "no way is known to write the action `{other}`: people must act by hand"

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use datafusion::prelude::SessionContext;
 
 use super::CODE_VERSION;
+use super::blindness;
 use super::conclude::window_rows;
 use super::error::CliError;
 use crate::detect::{Finding, PlannedChange, Recommendation};
@@ -13,8 +14,8 @@ use crate::lake::columns::{int, text, text_at, usd, usd_at};
 use crate::model::TimeWindow;
 use crate::model::time::date_of;
 use crate::report::{
-    BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow, RecommendationData,
-    ReportData, WorkloadRow, gpu_hours,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
+    RecommendationData, ReportData, WorkloadRow, gpu_hours,
 };
 
 /// Reads everything that the report shows through a session over the publication.
@@ -39,6 +40,19 @@ pub(super) async fn read(
         findings: findings.iter().map(finding).collect(),
         workloads: workloads(session, window).await?,
         blind_spots: blind_spots(session, window).await?,
+        blindness: blindness::read(session)
+            .await?
+            .into_iter()
+            .map(|row| BlindCost {
+                remedy: row.remedy().to_owned(),
+                cost: row
+                    .cost_usd
+                    .map_or_else(|| "price unknown".to_owned(), crate::report::usd),
+                cluster: row.cluster,
+                line: row.signal,
+                gpu_hours: row.gpu_hours,
+            })
+            .collect(),
         prices: prices(session, window).await?,
         digests: publication
             .digests
@@ -230,6 +244,8 @@ fn finding(finding: &Finding) -> FindingData {
         status: finding.status.clone(),
         reason: finding.reason.clone(),
         confidence: finding.confidence.clone(),
+        confidence_because: finding.confidence_because.clone(),
+        accepted: finding.accepted.clone(),
         coverage: finding
             .coverage
             .and_then(|c| rust_decimal::Decimal::try_from(c).ok()),
@@ -239,6 +255,7 @@ fn finding(finding: &Finding) -> FindingData {
         net_monthly_usd: finding.net_monthly_usd,
         net_p10_usd: finding.net_p10_usd,
         net_p90_usd: finding.net_p90_usd,
+        priority_usd: finding.priority_usd,
         realisable_monthly_usd: finding.realisable_monthly_usd,
         price_basis: finding.price_basis.clone(),
         remedy: finding.remedy.clone(),

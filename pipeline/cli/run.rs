@@ -12,7 +12,6 @@ use super::error::CliError;
 use super::stages::Workspace;
 use super::{conclude, publish, say, sources};
 use crate::config::Config;
-use crate::detect::QuerySet;
 use crate::detect::derive::MARGIN_MS;
 use crate::exit::Exit;
 use crate::lake::{FLEET_LEASE, Lake};
@@ -24,8 +23,7 @@ const WINDOW_DAYS: i64 = 14;
 
 pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
-    let queries =
-        Arc::new(QuerySet::embedded().map_err(|error| CliError::Unexpected(error.to_string()))?);
+    let queries = Arc::new(super::detectors::query_set(&config)?);
     let settings = conclude::Settings::new(&config, &queries)?;
     let output = args
         .output

@@ -1,28 +1,80 @@
-//! Owns `verify`: a signed file against a public key, with no lake and no network.
+//! Owns `verify`: signed files and the log against public keys, with no lake and no network.
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
-use super::args::{VerifyArgs, VerifyWhat};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::args_approve::{VerifyArgs, VerifyWhat};
 use super::error::CliError;
-use crate::approve::{SubjectCheck, VerifyingKey, verify_manifest_file};
+use crate::approve::{
+    Anchor, Checkpoint, Decision, Entry, Log, Proof, Signers, SubjectCheck, VerifyingKey,
+    recommendations, verify_envelope, verify_manifest_file, verify_person, visible, witnesses,
+};
 use crate::exit::Exit;
+use crate::lake::bucket::Bucket;
+use crate::model::canonical::sha256_hex;
+use crate::model::time::format_ms;
 
-pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, CliError> {
-    let VerifyWhat::Manifest { file, key } = &args.what;
+pub(super) async fn verify(args: &VerifyArgs) -> Result<Exit, CliError> {
+    match &args.what {
+        VerifyWhat::Manifest { file, key, proof } => manifest(file, key, proof.as_deref()),
+        VerifyWhat::Decision {
+            file,
+            allowed_signers,
+            revoked_keys,
+            manifest,
+            key,
+            proof,
+        } => decision(
+            file,
+            allowed_signers,
+            revoked_keys.as_deref(),
+            manifest.as_deref(),
+            key.as_deref(),
+            proof.as_deref(),
+        ),
+        VerifyWhat::Evidence {
+            file,
+            key,
+            allowed_signers,
+        } => super::evidence::verify(file, key, allowed_signers.as_deref()).await,
+        VerifyWhat::Log {
+            place,
+            key,
+            anchor,
+            witness,
+        } => log(place, key, anchor, witness).await,
+    }
+}
+
+fn line(text: &str) -> Result<(), CliError> {
+    writeln!(std::io::stdout().lock(), "{text}").map_err(CliError::Stdout)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(path).map_err(|error| CliError::file("read", path, error))
+}
+
+fn read_text(path: &Path) -> Result<String, CliError> {
+    String::from_utf8(read(path)?)
+        .map_err(|_| CliError::Verification(format!("`{}` is not UTF-8", path.display())))
+}
+
+fn manifest(file: &Path, key: &Path, proof: Option<&Path>) -> Result<Exit, CliError> {
     let key = VerifyingKey::open(key)?;
     let manifest = verify_manifest_file(file, &key)?;
-    let mut out = std::io::stdout().lock();
-    let mut line = |text: String| writeln!(out, "{text}").map_err(CliError::Stdout);
-    line(format!(
+    line(&format!(
         "verified: `{}`, signed by {}",
         file.display(),
         manifest.keyid
     ))?;
     for field in ["run_id", "publication", "created"] {
         if let Some(value) = manifest.predicate.get(field) {
-            line(format!(
+            line(&format!(
                 "  {field}: {}",
-                value.to_string().trim_matches('"')
+                visible(value.to_string().trim_matches('"'))
             ))?;
         }
     }
@@ -31,11 +83,188 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Exit, CliError> {
             SubjectCheck::Matches => "matches",
             SubjectCheck::Absent => "not beside the manifest, not checked",
         };
-        line(format!("  {name}: {found}"))?;
+        line(&format!("  {}: {found}", visible(name)))?;
     }
-    let recommendations = manifest.predicate["recommendations"]
-        .as_array()
-        .map_or(0, std::vec::Vec::len);
-    line(format!("  recommendations: {recommendations}"))?;
+    line(&format!(
+        "  recommendations: {}",
+        recommendations(&manifest)?.len()
+    ))?;
+    if let Some(proof) = proof {
+        logged(proof, &key, "manifest_sha256", &sha256_hex(&read(file)?))?;
+    }
     Ok(Exit::Done)
+}
+
+/// Holds a proof to the log's key, and its entry to a file's digest.
+fn logged(path: &Path, key: &VerifyingKey, name: &str, sha256: &str) -> Result<Entry, CliError> {
+    let fault = |why: String| {
+        CliError::Verification(format!("`{}` does not verify: {why}", path.display()))
+    };
+    let (proof, checkpoint) =
+        Proof::verify(&read_text(path)?, std::slice::from_ref(key)).map_err(fault)?;
+    let entry = Entry::parse(&proof.entry).map_err(fault)?;
+    if entry.text(name) != sha256 || entry.index != proof.index {
+        return Err(fault("it proves another entry".to_owned()));
+    }
+    line(&format!(
+        "  logged: entry {} of {} in {}, at {}",
+        proof.index,
+        checkpoint.size,
+        visible(&checkpoint.origin),
+        format_ms(entry.time_ms)
+    ))?;
+    Ok(entry)
+}
+
+fn decision(
+    file: &Path,
+    allowed_signers: &Path,
+    revoked_keys: Option<&Path>,
+    manifest: Option<&Path>,
+    key: Option<&Path>,
+    proof: Option<&Path>,
+) -> Result<Exit, CliError> {
+    let fault = |why: String| {
+        CliError::Verification(format!("`{}` does not verify: {why}", file.display()))
+    };
+    let revoked = revoked_keys.map(read_text).transpose()?.unwrap_or_default();
+    let signers = Signers::parse(&read_text(allowed_signers)?, &revoked)?;
+    let bytes = read(file)?;
+    let mut sig = file.as_os_str().to_owned();
+    sig.push(".sig");
+    let key = key.map(VerifyingKey::open).transpose()?;
+    let entry = match (proof, &key) {
+        (Some(proof), Some(key)) => {
+            Some(logged(proof, key, "decision_sha256", &sha256_hex(&bytes))?)
+        }
+        _ => None,
+    };
+    // The log's time is when the signature had to be somebody's.
+    let at_ms = entry
+        .as_ref()
+        .map_or_else(super::now_ms, |entry| entry.time_ms);
+    let who = verify_person(&bytes, &read(Path::new(&sig))?, &signers, at_ms).map_err(fault)?;
+    let decision = Decision::parse(&bytes).map_err(fault)?;
+    line(&format!(
+        "verified: `{}`, signed by {} with {}",
+        file.display(),
+        visible(&who.principal),
+        who.fingerprint
+    ))?;
+    line(&crate::approve::review_decision(&decision))?;
+    if let (Some(path), Some(key)) = (manifest, &key) {
+        let bytes = read(path)?;
+        if sha256_hex(&bytes) != decision.manifest_sha256 {
+            return Err(fault(format!(
+                "it names another manifest than `{}`",
+                path.display()
+            )));
+        }
+        let manifest = verify_envelope(path, &bytes, key)?;
+        let strangers = decision.strangers(&recommendations(&manifest)?);
+        if !strangers.is_empty() {
+            return Err(fault(format!(
+                "the manifest holds no {} with this digest",
+                strangers.join(", ")
+            )));
+        }
+        line("its manifest holds all that it names, with these digests")?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn log(
+    place: &str,
+    keys: &[PathBuf],
+    anchors: &[PathBuf],
+    known: &[String],
+) -> Result<Exit, CliError> {
+    let keys = keys
+        .iter()
+        .map(|path| VerifyingKey::open(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let anchors = anchors
+        .iter()
+        .map(|path| anchor(path, &keys))
+        .collect::<Result<Vec<_>, _>>()?;
+    let log = Log::new(Bucket::open(place, &Default::default())?, keys);
+    let audit = log.audit(&anchors, true).await?;
+    let mut faults = audit.faults.clone();
+    if let Some(head) = log.head().await? {
+        line(&format!(
+            "{}: {} entries under {} checkpoints, root {}",
+            visible(&audit.origin),
+            audit.size,
+            audit.checkpoints,
+            STANDARD.encode(audit.root)
+        ))?;
+        for (kind, count) in &audit.by_kind {
+            line(&format!("  {:<10} {count}", kind.word()))?;
+        }
+        for text in known {
+            let (name, path) = text
+                .split_once('=')
+                .ok_or_else(|| CliError::Usage("--witness NAME=KEY.pub".to_owned()))?;
+            let witness = (name.to_owned(), VerifyingKey::open(Path::new(path))?);
+            let seen = witnesses(&head.note, &[witness]).map_err(CliError::Verification)?;
+            if seen.is_empty() {
+                faults.push(format!(
+                    "the witness {name} has not cosigned the newest checkpoint"
+                ));
+            }
+        }
+    } else {
+        line("the log is empty")?;
+    }
+    for anchor in &anchors {
+        line(&format!(
+            "  held to {} ({} entries)",
+            anchor.from, anchor.checkpoint.size
+        ))?;
+    }
+    if faults.is_empty() {
+        line("nothing is altered, dropped, reordered or replayed")?;
+        Ok(Exit::Done)
+    } else {
+        Err(CliError::Verification(format!(
+            "the log does not verify:\n  {}",
+            faults
+                .iter()
+                .map(|fault| visible(fault))
+                .collect::<Vec<_>>()
+                .join("\n  ")
+        )))
+    }
+}
+
+/// A checkpoint from a manifest, a proof or a note, under the log's keys.
+fn anchor(path: &Path, keys: &[VerifyingKey]) -> Result<Anchor, CliError> {
+    let fault = |why: String| {
+        CliError::Verification(format!("`{}` gives no checkpoint: {why}", path.display()))
+    };
+    let text = read_text(path)?;
+    let note = if text.starts_with('{') {
+        let mut found = Err(fault("no key verifies it".to_owned()));
+        for key in keys {
+            if let Ok(manifest) = verify_envelope(path, text.as_bytes(), key) {
+                let note = manifest.predicate["log_checkpoint"]
+                    .as_str()
+                    .map(str::to_owned);
+                found = note.ok_or_else(|| fault("it was made before the log".to_owned()));
+                break;
+            }
+        }
+        found?
+    } else if text.starts_with("c2sp.org/tlog-proof") {
+        text.split_once("\n\n")
+            .map(|(_, note)| note.to_owned())
+            .unwrap_or_default()
+    } else {
+        text
+    };
+    let checkpoint = Checkpoint::verify(&note, keys).map_err(fault)?;
+    Ok(Anchor {
+        from: path.display().to_string(),
+        checkpoint,
+    })
 }

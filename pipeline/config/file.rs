@@ -33,6 +33,11 @@ pub struct ConfigFile {
     /// Parameters of detectors and rollups by query name: `[params.dark-capacity]`.
     #[serde(default)]
     pub params: BTreeMap<String, BTreeMap<String, toml::Value>>,
+    /// Findings that a person accepts as waste for now.
+    #[serde(rename = "accept", default)]
+    pub accepts: Vec<AcceptSection>,
+    #[serde(default)]
+    pub detectors: DetectorsSection,
 }
 
 /// Where the lake lies.
@@ -248,6 +253,53 @@ pub struct SloMatch {
     pub model: Option<String>,
 }
 
+/// An acceptance: which findings, why, who says so, and until when.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptSection {
+    #[serde(rename = "match", default)]
+    pub matching: AcceptMatch,
+    pub reason: String,
+    /// The person who answers for it.
+    pub by: String,
+    /// The first UTC day on which it holds no more, `YYYY-MM-DD`.
+    pub until: String,
+}
+
+impl AcceptSection {
+    /// The moment from which it holds no more; `None` where `until` is no UTC day.
+    #[must_use]
+    pub fn until_ms(&self) -> Option<i64> {
+        let day: chrono::NaiveDate = self.until.parse().ok()?;
+        Some(
+            day.and_time(chrono::NaiveTime::MIN)
+                .and_utc()
+                .timestamp_millis(),
+        )
+    }
+}
+
+/// Which findings; what is left out matches all, and nothing at all matches none.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptMatch {
+    /// A detector's id.
+    pub detector: Option<String>,
+    pub cluster: Option<String>,
+    pub namespace: Option<String>,
+    pub workload: Option<String>,
+    /// A finding's whole handle or its id.
+    pub finding: Option<String>,
+}
+
+/// Detectors of one's own.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorsSection {
+    /// A folder with `<id>.sql` and `<id>.claims.sql`, under the contract of the built-in ones.
+    pub folder: Option<String>,
+}
+
 /// Who answers for a workload.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -294,6 +346,20 @@ fn utc() -> String {
 pub struct ApproveSection {
     /// The pipeline's OpenSSH Ed25519 key; made on first use. Default: beside the report's output.
     pub signing_key: Option<String>,
+    /// Public halves of keys that signed before: manifests and checkpoints of theirs still count.
+    #[serde(default)]
+    pub former_keys: Vec<String>,
+    /// Who must agree to what. Without it nothing can be approved.
+    pub policy: Option<String>,
+    /// Who can sign, as OpenSSH has it.
+    pub allowed_signers: Option<String>,
+    /// Keys that count no more: a public key or a `SHA256:` fingerprint a line.
+    pub revoked_keys: Option<String>,
+    /// Where decisions come in: a folder, a bucket's prefix or a git checkout.
+    pub inbox: Option<String>,
+    /// How to reach the inbox, in the words of its store's client.
+    #[serde(default)]
+    pub inbox_options: BTreeMap<String, toml::Value>,
 }
 
 /// What every recommendation is given.

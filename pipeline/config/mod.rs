@@ -13,9 +13,9 @@ pub use auth::{
     SigV4Section, TlsSection,
 };
 pub use file::{
-    ApproveSection, ClusterSection, ConfigFile, LakeSection, LogicalSource, PricesSection,
-    RecommendationsSection, ReportSection, SloMatch, SloSection, SourceKind, SourceMode,
-    SourceSection, TeamSection,
+    AcceptMatch, AcceptSection, ApproveSection, ClusterSection, ConfigFile, DetectorsSection,
+    LakeSection, LogicalSource, PricesSection, RecommendationsSection, ReportSection, SloMatch,
+    SloSection, SourceKind, SourceMode, SourceSection, TeamSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,6 +232,35 @@ impl Config {
             {
                 return Err(invalid(format!(
                     "[[source]] `{name}`: window_hours = {hours} must be 2, 4, 6, 8, 12 or 24, so that windows keep to the server's two-hour blocks and to UTC days"
+                )));
+            }
+        }
+        for (index, accept) in file.accepts.iter().enumerate() {
+            let place = format!("[[accept]] number {}", index + 1);
+            let named = &accept.matching;
+            if [
+                &named.detector,
+                &named.cluster,
+                &named.namespace,
+                &named.workload,
+                &named.finding,
+            ]
+            .into_iter()
+            .all(Option::is_none)
+            {
+                return Err(invalid(format!(
+                    "{place} matches nothing: name a detector, cluster, namespace, workload or finding in `match`"
+                )));
+            }
+            if accept.reason.trim().is_empty() || accept.by.trim().is_empty() {
+                return Err(invalid(format!(
+                    "{place} needs a reason, and a person in `by`: an acceptance is somebody's decision"
+                )));
+            }
+            if accept.until_ms().is_none() {
+                return Err(invalid(format!(
+                    "{place}: until = `{}` is no UTC day, as in `2027-01-31`: what is accepted for ever is no decision",
+                    accept.until
                 )));
             }
         }

@@ -15,6 +15,7 @@ use datafusion::scalar::ScalarValue;
 use serde::{Deserialize, Serialize};
 
 use super::DetectError;
+use super::accepted::Acceptance;
 use super::economics::rows::prices_batch;
 use super::findings::answers_json;
 use super::query::{self, Params, QuerySet};
@@ -45,6 +46,8 @@ pub struct EvidenceManifest {
     pub detectors: Vec<DetectorEvidence>,
     pub params: BTreeMap<String, BTreeMap<String, ParamValue>>,
     pub first_seen: BTreeMap<String, i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<Acceptance>,
     /// The inventory's answers to recommendations, by finding.
     pub answers_sha256: String,
     pub tables: Vec<TableEvidence>,
@@ -241,6 +244,7 @@ pub async fn collect(
             .iter()
             .map(|finding| (finding.finding_id.clone(), finding.first_seen_ms))
             .collect(),
+        accepted: inputs.accepted.clone(),
         answers_sha256,
         tables,
     };

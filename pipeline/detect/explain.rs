@@ -102,6 +102,7 @@ where
         params: &params,
         prices,
         first_seen: &manifest.first_seen,
+        accepted: &manifest.accepted,
     };
     let answers = get_text(&manifest.answers_sha256).await?;
     let answers: BTreeMap<String, Answer> =

@@ -4,6 +4,7 @@
 //! `runner`, and by `cli` for the rows to stage.
 
 mod batches;
+mod judge;
 mod recommendation;
 mod row;
 
@@ -11,7 +12,9 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::json;
 
 use super::DetectError;
-use super::netting::{ClaimFault, Worth, monthly, range};
+use super::accepted::{Acceptance, Subject, accepted};
+use super::netting::bootstrap::{DayWorth, Quantiles, Spread, quantiles};
+use super::netting::{ClaimFault, Worth, monthly};
 use super::query::Detector;
 use crate::model::canonical::{sha256_hex, to_canonical};
 use crate::model::time::{DAY_MS, HOUR_MS};
@@ -37,7 +40,7 @@ pub struct Finding {
     pub title: String,
     /// `ok | alarm | undetermined | skip`.
     pub status: String,
-    /// `open`, or `gone` when the subject did not exist at the window's end.
+    /// `open`, `accepted`, or `gone` when the subject did not exist at the window's end.
     pub state: &'static str,
     pub cluster: String,
     pub namespace: String,
@@ -60,11 +63,19 @@ pub struct Finding {
     pub net_monthly_usd: Option<Decimal>,
     pub net_p10_usd: Option<Decimal>,
     pub net_p90_usd: Option<Decimal>,
+    /// The middle of the same draws; the net itself is their mean.
+    pub net_p50_usd: Option<Decimal>,
+    /// What the report ranks by: the net, discounted for doubt and disturbance. It is no money.
+    pub priority_usd: Option<Decimal>,
     /// What the bill drops once nodes can go: unknown until a joint packing is computed.
     pub realisable_monthly_usd: Option<Decimal>,
     /// The kinds and rungs of the prices used.
     pub price_basis: String,
     pub confidence: String,
+    /// Why it is no surer, by name; empty where it is high.
+    pub confidence_because: Vec<String>,
+    /// Who accepted it as waste, until when and why.
+    pub accepted: Option<String>,
     pub remedy: String,
     pub recommendation: Option<Recommendation>,
     pub reason: String,
@@ -82,8 +93,13 @@ pub(super) struct Valued<'a> {
     /// `None` where the detector claims nothing.
     pub net: Option<Worth>,
     pub gross: Option<Worth>,
+    /// What is claimed after earlier findings, by day; `None` where a price is unknown.
+    pub days: Option<Vec<DayWorth>>,
+    /// The cost of what is shown and not claimed, with the price used.
+    pub shown_usd: Option<(Decimal, String)>,
     pub first_seen_ms: Option<i64>,
     pub assumes: Vec<String>,
+    pub acceptances: &'a [Acceptance],
 }
 
 impl Valued<'_> {
@@ -127,8 +143,11 @@ impl Finding {
             row,
             net,
             gross,
+            days,
+            shown_usd,
             first_seen_ms,
             assumes,
+            acceptances,
         } = valued;
         let id = finding_id(&detector.id, detector.major_version(), &row.grain);
         let overflow = || DetectError::Claims {
@@ -150,14 +169,28 @@ impl Finding {
         };
         let (net_monthly, gross_monthly) = (per_month(net_window)?, per_month(gross_window)?);
         let price_band = worth.as_ref().map_or(0, |worth| worth.price_band_percent);
-        let freed = per_month(worth.as_ref().and_then(|worth| worth.freed_usd))?;
-        let added = per_month(worth.as_ref().and_then(|worth| worth.added_usd))?;
-        let net_range = freed
-            .zip(added)
-            .map(|(freed, added)| {
-                range(freed, added, price_band, row.band_percent).ok_or_else(overflow)
-            })
+        let spread = Spread {
+            price_band_percent: price_band,
+            placement_band_percent: row.band_percent,
+            coverage_ppm: row.coverage.map(ppm),
+        };
+        let drawn = net_window
+            .and(days.as_deref())
+            .map(|days| quantiles(days, row.existed_ms, spread, &id).ok_or_else(overflow))
             .transpose()?;
+        let at = |pick: fn(&Quantiles) -> Decimal| per_month(drawn.as_ref().map(pick));
+        let (net_p10, net_p50, net_p90) = (at(|q| q.p10)?, at(|q| q.p50)?, at(|q| q.p90)?);
+        let sure = judge::confidence(&judge::Grounds {
+            detector: &row.confidence,
+            coverage: row.coverage,
+            existed_ms: row.existed_ms,
+            price_band_percent: price_band,
+            placement_band_percent: if worth.as_ref().is_some_and(|worth| worth.ms_added > 0) {
+                row.band_percent
+            } else {
+                0
+            },
+        });
         let money = Money {
             net_window,
             net_monthly,
@@ -175,13 +208,30 @@ impl Finding {
         } else {
             row.reason.clone()
         };
+        let handle = format!("{}/{}", detector.id, row.grain.join("/"));
+        let subject = Subject {
+            finding_id: &id,
+            handle: &handle,
+            detector: &detector.id,
+            cluster: &row.cluster,
+            namespace: &row.namespace,
+            workload: &row.workload_name,
+        };
+        let signed = accepted(acceptances, &subject, row.window_end_ms)
+            .filter(|_| alarm && row.alive)
+            .map(Acceptance::sentence);
+        let mut evidence = row.evidence;
+        if let Some((usd, basis)) = shown_usd.filter(|_| alarm) {
+            evidence.push(("cost_usd_not_claimed".to_owned(), two_decimals(usd)));
+            evidence.push(("cost_price".to_owned(), basis));
+        }
         let recommendation = row
             .remedy
             .as_ref()
-            .filter(|_| alarm && row.alive)
+            .filter(|_| alarm && row.alive && signed.is_none())
             .map(|wish| Recommendation::new(&id, wish, assumes, gross_monthly));
         Ok(Self {
-            handle: format!("{}/{}", detector.id, row.grain.join("/")),
+            handle,
             detector: detector.id.clone(),
             detector_version: detector.version.clone(),
             detector_order: detector.order,
@@ -191,7 +241,11 @@ impl Finding {
             } else {
                 row.status
             },
-            state: if row.alive { "open" } else { "gone" },
+            state: match (&signed, row.alive) {
+                (_, false) => "gone",
+                (Some(_), true) => "accepted",
+                (None, true) => "open",
+            },
             cluster: row.cluster,
             namespace: row.namespace,
             workload_kind: row.workload_kind,
@@ -209,11 +263,23 @@ impl Finding {
             net_window_usd: net_window,
             gross_monthly_usd: gross_monthly,
             net_monthly_usd: net_monthly,
-            net_p10_usd: net_range.map(|(low, _)| low),
-            net_p90_usd: net_range.map(|(_, high)| high),
+            net_p10_usd: net_p10,
+            net_p90_usd: net_p90,
+            net_p50_usd: net_p50,
+            priority_usd: judge::priority(
+                net_monthly,
+                sure.level,
+                recommendation.as_ref().map(|r| r.risk.as_str()),
+            ),
             realisable_monthly_usd: None,
             price_basis: worth.map_or_else(|| "none".to_owned(), |worth| worth.basis),
-            confidence: row.confidence,
+            confidence: if alarm {
+                sure.level.to_owned()
+            } else {
+                row.confidence
+            },
+            confidence_because: if alarm { sure.because } else { Vec::new() },
+            accepted: signed,
             remedy: if alarm {
                 row.remedy_text
             } else {
@@ -221,7 +287,7 @@ impl Finding {
             },
             recommendation,
             reason,
-            evidence: row.evidence,
+            evidence,
             evidence_digest: String::new(),
             finding_id: id,
         })
@@ -265,10 +331,14 @@ impl Finding {
             "gross_monthly_usd": usd_text(self.gross_monthly_usd),
             "net_monthly_usd": usd_text(self.net_monthly_usd),
             "net_p10_usd": usd_text(self.net_p10_usd),
+            "net_p50_usd": usd_text(self.net_p50_usd),
             "net_p90_usd": usd_text(self.net_p90_usd),
+            "priority_usd": usd_text(self.priority_usd),
             "realisable_monthly_usd": usd_text(self.realisable_monthly_usd),
             "price_basis": self.price_basis,
             "confidence": self.confidence,
+            "confidence_because": self.confidence_because,
+            "accepted": self.accepted,
             "remedy": self.remedy,
             "recommendation": recommendation,
             "reason": self.reason,
@@ -285,6 +355,22 @@ fn usd_text(usd: Option<Decimal>) -> Option<String> {
         usd.rescale(USD_SCALE);
         usd.to_string()
     })
+}
+
+/// A share in millionths.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a share is between 0 and 1"
+)]
+fn ppm(share: f64) -> i64 {
+    (share * 1_000_000.0).round() as i64
+}
+
+/// Dollars and cents.
+fn two_decimals(usd: Decimal) -> String {
+    let mut usd = usd.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero);
+    usd.rescale(2);
+    usd.to_string()
 }
 
 struct Money {

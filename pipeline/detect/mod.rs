@@ -3,6 +3,7 @@
 //! Which SQL runs and in which order is `queries/`'; a run calls `derive` by day, then
 //! [`window_queries`], `economics`, [`detect`] and [`collect`], in this order. `cli` is the caller.
 
+pub mod accepted;
 pub mod derive;
 pub mod economics;
 mod error;
@@ -13,6 +14,7 @@ pub mod netting;
 pub mod query;
 mod runner;
 
+pub use accepted::Acceptance;
 pub use error::DetectError;
 pub use evidence::{Evidence, EvidenceManifest, collect};
 pub use explain::{replay, replay_all};

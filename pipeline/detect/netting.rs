@@ -3,6 +3,8 @@
 //! Pure: plain structs in, plain structs out, milliseconds as integers and money as decimals. It
 //! knows no SQL and no detector. Called by `runner`.
 
+pub mod bootstrap;
+
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
@@ -219,6 +221,16 @@ impl PriceList {
     #[must_use]
     pub fn usd(&self, key: &str) -> Option<Decimal> {
         self.get(key)?.usd_per_gpu_hour
+    }
+
+    /// What GPU time under a key costs, and on which price that rests.
+    #[must_use]
+    pub fn shown(&self, ms: i64, key: &str) -> Option<(Decimal, String)> {
+        let price = self.get(key)?;
+        let usd = Decimal::from(ms)
+            .checked_mul(price.usd_per_gpu_hour?)?
+            .checked_div(Decimal::from(HOUR_MS))?;
+        Some((usd, format!("{} ({})", price.basis.kind, price.basis.rung)))
     }
 }
 

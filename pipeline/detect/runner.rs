@@ -13,11 +13,12 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 
 use super::DetectError;
+use super::accepted::Acceptance;
 use super::economics::placements::Placement;
 use super::economics::prices::PriceRow;
 use super::economics::rows::placements_batch;
 use super::findings::{Answer, Finding, Valued, finding_id, found_rows};
-use super::netting::{Claim, Claimable, PriceList, worth};
+use super::netting::{Claim, Claimable, PriceList, bootstrap, worth};
 use super::query::{self, Detector, Params, QueryError, QuerySet};
 use crate::model::TimeWindow;
 
@@ -36,6 +37,8 @@ pub struct DetectInputs {
     /// When each known finding was first seen, by its id; a new one is first seen at the end of
     /// its window, so that running a window again changes nothing.
     pub first_seen: BTreeMap<String, i64>,
+    /// What people accepted as waste for now.
+    pub accepted: Vec<Acceptance>,
 }
 
 /// A claim that was granted.
@@ -85,6 +88,7 @@ pub(super) struct ChainInputs<'a> {
     pub params: &'a BTreeMap<String, Params>,
     pub prices: PriceList,
     pub first_seen: &'a BTreeMap<String, i64>,
+    pub accepted: &'a [Acceptance],
 }
 
 /// Runs the queries of `queries/window` in their order and registers each result under its name.
@@ -124,6 +128,7 @@ pub async fn detect(
         params: &inputs.params,
         prices,
         first_seen: &inputs.first_seen,
+        accepted: &inputs.accepted,
     };
     chain(session, queries, &inputs).await
 }
@@ -223,7 +228,7 @@ struct Ran<'a> {
 async fn run_one<'a>(
     session: &SessionContext,
     detector: &'a Detector,
-    inputs: &ChainInputs<'_>,
+    inputs: &'a ChainInputs<'_>,
     whole: &Claimable,
     left: &Claimable,
 ) -> Result<Vec<Ran<'a>>, DetectError> {
@@ -266,22 +271,38 @@ async fn run_one<'a>(
         .map(|row| Ok((value(&net, row)?, value(&gross, row)?)))
         .collect::<Result<Vec<_>, DetectError>>()?;
     let claims = net.unwrap_or_else(|| vec![Vec::new(); rows.len()]);
+    let mut days = Vec::with_capacity(claims.len());
+    for claims in &claims {
+        days.push(bootstrap::by_day(claims, &inputs.prices).map_err(|cause| {
+            DetectError::Claims {
+                detector: detector.id.clone(),
+                cause,
+            }
+        })?);
+    }
     Ok(rows
         .into_iter()
         .zip(worths)
         .zip(claims)
-        .map(|((row, (net, gross)), claims)| {
+        .zip(days)
+        .map(|(((row, (net, gross)), claims), days)| {
             let id = finding_id(&detector.id, detector.major_version(), &row.grain);
             let first_seen_ms = inputs.first_seen.get(&id).copied();
-            let assumes = Vec::new();
+            let shown_usd = row
+                .shown
+                .as_ref()
+                .and_then(|(ms, key)| inputs.prices.shown(*ms, key));
             Ran {
                 valued: Valued {
                     detector,
                     row,
                     net,
                     gross,
+                    days,
+                    shown_usd,
                     first_seen_ms,
-                    assumes,
+                    assumes: Vec::new(),
+                    acceptances: inputs.accepted,
                 },
                 claims,
             }

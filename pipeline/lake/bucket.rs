@@ -44,6 +44,17 @@ impl Bucket {
         Ok(Self { root, url, prefix })
     }
 
+    /// A folder of the lake's own store, for what is no table: the audit log.
+    pub(crate) fn within(store: &super::store::LakeStore, folder: &str) -> Self {
+        let mut url = store.url.clone();
+        url.set_path(&format!("{}{folder}/", store.url.path()));
+        Self {
+            root: Arc::clone(&store.root),
+            url,
+            prefix: store.path(folder),
+        }
+    }
+
     /// The folder's URL, ending in `/`.
     #[must_use]
     pub fn url(&self) -> &str {

@@ -137,6 +137,12 @@ impl Lake {
         Ok(Self { store })
     }
 
+    /// Where the audit log lies.
+    #[must_use]
+    pub fn audit_log(&self) -> bucket::Bucket {
+        bucket::Bucket::within(&self.store, paths::AUDIT_LOG)
+    }
+
     /// Proves that the store has put-if-absent, for whoever is to write to an existing lake.
     pub async fn prove_writable(&self) -> Result<(), LakeError> {
         self.store.probe().await

@@ -10,6 +10,7 @@
 //! leases/<name>/<number>.json
 //! publications/<number>.json
 //! evidence/sha256/<aa>/<hex>
+//! log/…                                         the audit log, see approve/log.rs
 //! ```
 //!
 //! Data files are named by their content, so equal rows make equal names and nothing is ever
@@ -48,6 +49,9 @@ pub(crate) fn number_of(key: &str) -> Option<u64> {
     let digits = key.rsplit('/').next()?.strip_suffix(".json")?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
+
+/// The audit log: what lies below it is `approve`'s to name.
+pub(crate) const AUDIT_LOG: &str = "log";
 
 pub(crate) const EVIDENCE: &str = "evidence";
 

@@ -27,6 +27,7 @@ pub struct ReportData {
     pub findings: Vec<FindingData>,
     pub workloads: Vec<WorkloadRow>,
     pub blind_spots: Vec<BlindSpot>,
+    pub blindness: Vec<BlindCost>,
     pub prices: Vec<PriceRow>,
     /// What the numbers rest on → SHA-256.
     pub digests: BTreeMap<String, String>,
@@ -62,6 +63,10 @@ pub struct FindingData {
     pub status: String,
     pub reason: String,
     pub confidence: String,
+    /// Why it is no surer, by name.
+    pub confidence_because: Vec<String>,
+    /// Who accepted it as waste for now, until when and why.
+    pub accepted: Option<String>,
     /// Share of the seconds that were known, 0 to 1.
     pub coverage: Option<Decimal>,
     pub waste_gpu_ms: i64,
@@ -70,6 +75,8 @@ pub struct FindingData {
     pub net_monthly_usd: Option<Decimal>,
     pub net_p10_usd: Option<Decimal>,
     pub net_p90_usd: Option<Decimal>,
+    /// What it ranks by; no money.
+    pub priority_usd: Option<Decimal>,
     pub realisable_monthly_usd: Option<Decimal>,
     pub price_basis: String,
     pub remedy: String,
@@ -130,6 +137,16 @@ pub struct BlindSpot {
     pub gpu_hours: String,
 }
 
+/// A telemetry line that is lacking, and what its lack costs.
+#[derive(Debug, Clone, Serialize)]
+pub struct BlindCost {
+    pub cluster: String,
+    pub line: String,
+    pub remedy: String,
+    pub gpu_hours: String,
+    pub cost: String,
+}
+
 /// A price that was used.
 #[derive(Debug, Clone)]
 pub struct PriceRow {
@@ -158,9 +175,13 @@ pub struct ReportView {
     pub ledger_balances: bool,
     pub chart: Vec<DayBar>,
     pub findings: Vec<FindingView>,
+    /// Waste that somebody accepted for now: shown, and in no sum of what is avoidable.
+    pub accepted: Vec<FindingView>,
+    pub accepted_window: String,
     pub undetermined: Vec<FindingView>,
     pub workloads: Vec<WorkloadView>,
     pub blind_spots: Vec<BlindSpot>,
+    pub blindness: Vec<BlindCost>,
     pub prices: Vec<PriceView>,
     pub digests: BTreeMap<String, String>,
 }
@@ -199,6 +220,10 @@ pub struct FindingView {
     pub title: String,
     pub reason: String,
     pub confidence: String,
+    pub confidence_because: Vec<String>,
+    pub accepted: Option<String>,
+    /// Whether it claims seconds of the ledger; what does not adds no dollars.
+    pub claims: bool,
     pub coverage: String,
     pub gpu_hours: String,
     pub gross_window: String,
@@ -268,7 +293,7 @@ pub(super) const CLASSES: &[(&str, &str)] = &[
 const WASTE: &[&str] = &["surplus", "misplaced", "starved", "dark", "unallocated"];
 
 impl ReportView {
-    /// Builds the view; findings come out ranked by net monthly dollars.
+    /// Builds the view; findings come out ranked by what they save against what they disturb.
     #[must_use]
     pub fn new(data: &ReportData) -> Self {
         let total_ms: i64 = data.classes.iter().map(|class| class.ms).sum();
@@ -290,7 +315,10 @@ impl ReportView {
                 usd * Decimal::from(730) / window_hours
             }
         };
-        let alarms: Vec<&FindingData> = ranked(data, "alarm");
+        let (accepted, alarms): (Vec<&FindingData>, Vec<&FindingData>) = ranked(data, "alarm")
+            .into_iter()
+            .partition(|finding| finding.accepted.is_some());
+        let accepted_usd: Decimal = accepted.iter().filter_map(|f| f.net_window_usd).sum();
         let avoidable: Decimal = alarms.iter().filter_map(|f| f.net_window_usd).sum();
         let avoidable_monthly: Decimal = alarms.iter().filter_map(|f| f.net_monthly_usd).sum();
         Self {
@@ -326,9 +354,12 @@ impl ReportView {
             ledger_balances: total_ms == data.capacity_ms,
             chart: day_bars(&data.days),
             findings: views(&alarms),
+            accepted: views(&accepted),
+            accepted_window: usd(accepted_usd),
             undetermined: views(&ranked(data, "undetermined")),
             workloads: data.workloads.iter().map(workload_view).collect(),
             blind_spots: data.blind_spots.clone(),
+            blindness: data.blindness.clone(),
             prices: data
                 .prices
                 .iter()
@@ -354,8 +385,9 @@ fn ranked<'a>(data: &'a ReportData, status: &str) -> Vec<&'a FindingData> {
         .filter(|finding| finding.status == status)
         .collect();
     findings.sort_by(|a, b| {
-        b.net_monthly_usd
-            .cmp(&a.net_monthly_usd)
+        b.priority_usd
+            .cmp(&a.priority_usd)
+            .then(b.net_monthly_usd.cmp(&a.net_monthly_usd))
             .then(b.net_window_usd.cmp(&a.net_window_usd))
             .then(a.handle.cmp(&b.handle))
     });
@@ -371,8 +403,22 @@ fn views(findings: &[&FindingData]) -> Vec<FindingView> {
 }
 
 fn finding_view(rank: usize, finding: &FindingData) -> FindingView {
-    let money = |amount: Option<Decimal>| amount.map_or_else(|| "price unknown".to_owned(), usd);
+    let claims = finding.price_basis != "none";
+    let money = |amount: Option<Decimal>| {
+        amount.map_or_else(
+            || {
+                if claims {
+                    "price unknown"
+                } else {
+                    "not claimed"
+                }
+                .to_owned()
+            },
+            usd,
+        )
+    };
     FindingView {
+        claims,
         rank,
         id: finding.id.clone(),
         handle: finding.handle.clone(),
@@ -380,6 +426,8 @@ fn finding_view(rank: usize, finding: &FindingData) -> FindingView {
         title: finding.title.clone(),
         reason: finding.reason.clone(),
         confidence: finding.confidence.clone(),
+        confidence_because: finding.confidence_because.clone(),
+        accepted: finding.accepted.clone(),
         coverage: finding
             .coverage
             .map_or_else(|| "unknown".to_owned(), |c| percent(c, Decimal::ONE)),

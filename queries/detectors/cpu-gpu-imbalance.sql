@@ -1,16 +1,17 @@
 /*---
 id: cpu-gpu-imbalance
-version: 1.0.0
+version: 1.1.0
 title: GPUs held back by a CPU limit while they have requests
 status: stable
 severity: high
 grain: [cluster, namespace, workload_kind, workload_name]
-requires: [ledger, workload_facts, workload_hours]
+requires: [ledger, workload_facts, workload_hours, pods]
 claims: [starved]
 order: 25
 window: {default: 14d, min: 3d}
 params:
   min_starved_gpu_hours: {type: int, unit: GPU-hours, default: 12, why: "an hour of one GPU on most days of a fortnight: less is a burst"}
+  max_cores: {type: int, unit: cores for one GPU, default: 32, why: "no engine of one GPU was seen to use more; a number beyond it is an extrapolation"}
   min_coverage_percent: {type: int, unit: percent, default: 80, why: "what was seen must speak for the window"}
 false_positives:
   - throttling by a noisy neighbour on an overcommitted node, which no limit of this pod ends
@@ -21,21 +22,49 @@ references:
   - https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/
 rationale: >-
   Requests wait, the container is throttled, the GPU idles. Once the limit is lifted the same GPU does
-  the waiting work in its own time, so all starved time is claimed: it is what the limit wastes.
+  the waiting work in its own time, so starved time is claimed: it is what the limit wastes. Only hours
+  in which a queue was seen count: without one the work was merely slower, and it was work. The CPU
+  that would do is the limit times all periods over those that were not throttled.
 ---*/
-WITH sums AS (
+WITH limits AS (
   SELECT
     cluster,
     namespace,
     workload_kind,
     workload_name,
-    CAST(SUM(ms) AS BIGINT) AS total_ms,
-    CAST(SUM(CASE WHEN class = 'starved' THEN ms ELSE 0 END) AS BIGINT) AS starved_ms,
-    CAST(SUM(CASE WHEN class = 'unknown' THEN ms ELSE 0 END) AS BIGINT) AS unknown_ms
-  FROM ledger
-  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
-    AND final AND class <> 'absent' AND workload_name <> ''
+    MAX(cpu_limit_milli) AS limit_milli,
+    MAX(gpu_milli) AS pod_gpu_milli
+  FROM pods
+  WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms AND gpu_milli > 0
   GROUP BY cluster, namespace, workload_kind, workload_name
+),
+queues AS (
+  SELECT cluster, namespace, workload_kind, workload_name, hour_ms, MAX(queued_ms) AS queued_ms
+  FROM workload_hours
+  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
+  GROUP BY cluster, namespace, workload_kind, workload_name, hour_ms
+),
+sums AS (
+  SELECT
+    l.cluster,
+    l.namespace,
+    l.workload_kind,
+    l.workload_name,
+    CAST(SUM(l.ms) AS BIGINT) AS total_ms,
+    CAST(SUM(CASE WHEN l.class = 'starved' AND q.queued_ms > 0 THEN l.ms ELSE 0 END) AS BIGINT) AS starved_ms,
+    CAST(SUM(CASE WHEN l.class = 'starved' AND COALESCE(q.queued_ms, 0) = 0 THEN l.ms ELSE 0 END) AS BIGINT)
+      AS slow_ms,
+    CAST(SUM(CASE WHEN l.class = 'unknown' THEN l.ms ELSE 0 END) AS BIGINT) AS unknown_ms
+  FROM ledger AS l
+  LEFT JOIN queues AS q
+    ON l.cluster = q.cluster
+    AND l.namespace = q.namespace
+    AND l.workload_kind = q.workload_kind
+    AND l.workload_name = q.workload_name
+    AND l.hour_ms = q.hour_ms
+  WHERE l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
+    AND l.final AND l.class <> 'absent' AND l.workload_name <> ''
+  GROUP BY l.cluster, l.namespace, l.workload_kind, l.workload_name
 ),
 cpu AS (
   SELECT
@@ -57,7 +86,10 @@ judged AS (
     w.*,
     COALESCE(s.total_ms, 0) AS total_ms,
     COALESCE(s.starved_ms, 0) AS starved_ms,
+    COALESCE(s.slow_ms, 0) AS slow_ms,
     COALESCE(s.unknown_ms, 0) AS unknown_ms,
+    m.limit_milli,
+    m.pod_gpu_milli,
     COALESCE(c.cfs_periods, 0) AS cfs_periods,
     COALESCE(c.cfs_throttled_periods, 0) AS cfs_throttled_periods,
     COALESCE(c.cpu_ms, 0) AS cpu_ms,
@@ -86,10 +118,22 @@ judged AS (
     AND w.namespace = c.namespace
     AND w.workload_kind = c.workload_kind
     AND w.workload_name = c.workload_name
+  LEFT JOIN limits AS m
+    ON w.cluster = m.cluster
+    AND w.namespace = m.namespace
+    AND w.workload_kind = m.workload_kind
+    AND w.workload_name = m.workload_name
 ),
 texts AS (
   SELECT
     j.*,
+    -- Whole cores, rounded up, within what was ever seen for so many GPUs.
+    CASE WHEN limit_milli > 0 AND cfs_throttled_periods > 0 AND cfs_periods > cfs_throttled_periods
+      THEN LEAST(
+        CAST(ceil(CAST(CAST(limit_milli AS DOUBLE) * CAST(cfs_periods AS DOUBLE) AS DOUBLE)
+          / CAST(CAST(cfs_periods - cfs_throttled_periods AS DOUBLE) * 1000.0 AS DOUBLE)) AS BIGINT),
+        CAST(ceil(CAST($max_cores * GREATEST(pod_gpu_milli, 1000) AS DOUBLE) / 1000.0) AS BIGINT))
+    END AS needed_cores,
     (total_ms - unknown_ms) * 100 >= total_ms * $min_coverage_percent AS covered,
     CAST(CAST(CAST(tenths - tenths % 10 AS DOUBLE) / 10.0 AS BIGINT) AS VARCHAR)
       || '.' || CAST(tenths % 10 AS VARCHAR) AS starved_hours,
@@ -112,7 +156,7 @@ SELECT
   gpu_product,
   team,
   headline,
-  'its CPU limit held the GPU back for ' || starved_hours || ' GPU-hours while it had requests'
+  'its CPU limit held the GPU back for ' || starved_hours || ' GPU-hours while requests waited'
     AS because,
   CASE
     WHEN status = 'skip' AND total_ms = 0 THEN 'It held no GPU in the closed hours of the window.'
@@ -122,21 +166,26 @@ SELECT
       'No CPU usage or throttling was seen for it, so a starved GPU could not show.'
     WHEN status = 'undetermined' THEN
       'Too much of its time is unknown for what was seen to speak for the window.'
-    WHEN status = 'alarm' THEN 'It had requests, waiting or in work, and the CPU was throttled while the GPU idled, for '
+    WHEN status = 'alarm' THEN 'Requests waited, and the CPU was throttled while the GPU idled, for '
       || starved_hours || ' GPU-hours: the same GPU can do that work sooner once it is fed.'
     ELSE 'Its starved time is below the threshold: ' || starved_hours || ' GPU-hours.'
   END AS reason,
   existed_ms,
   alive_at_end AS alive,
   CAST(0 AS BIGINT) AS band_percent,
-  'Raise or remove the CPU limit of the container that feeds the GPU.' AS remedy,
+  'Raise or remove the CPU limit of the container that feeds the GPU'
+    || COALESCE(' from ' || CAST(CAST(round(CAST(limit_milli AS DOUBLE) / 1000.0) AS BIGINT) AS VARCHAR)
+      || ' to about ' || CAST(needed_cores AS VARCHAR) || ' cores.', '.') AS remedy,
   'cpu' AS remedy_action,
-  CAST(NULL AS VARCHAR) AS remedy_current,
-  CAST(NULL AS VARCHAR) AS remedy_proposed,
+  CASE WHEN needed_cores IS NOT NULL THEN CAST(limit_milli AS VARCHAR) || 'm' END AS remedy_current,
+  CAST(needed_cores AS VARCHAR) AS remedy_proposed,
   'low' AS remedy_risk,
   'one rolling restart' AS remedy_disruption,
   total_ms AS ev_held_gpu_ms,
   starved_ms AS ev_starved_gpu_ms,
+  slow_ms AS ev_throttled_without_a_queue_gpu_ms,
+  limit_milli AS ev_cpu_limit_milli,
+  needed_cores AS ev_cores_that_would_do,
   unknown_ms AS ev_unknown_gpu_ms,
   cfs_periods AS ev_cfs_periods,
   cfs_throttled_periods AS ev_cfs_throttled_periods,

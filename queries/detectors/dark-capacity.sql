@@ -1,11 +1,11 @@
 /*---
 id: dark-capacity
-version: 1.0.0
+version: 1.1.0
 title: Serving capacity that had no work for six hours and more
 status: stable
 severity: high
 grain: [cluster, namespace, workload_kind, workload_name]
-requires: [ledger, workload_facts]
+requires: [ledger, workload_facts, workload_details, workload_hours]
 claims: [dark]
 order: 20
 window: {default: 14d, min: 3d}
@@ -22,9 +22,40 @@ references:
   - https://keda.sh/docs/latest/concepts/scaling-deployments/
 rationale: >-
   Loaded and asked for nothing, for an unbroken run of at least six hours. Probes are not work, and
-  time that nobody saw is not dark.
+  time that nobody saw is not dark. Why it is dark is a cause within this finding, never a finding of
+  its own, for the seconds are the same: a pod that no controller owns (orphan-reservation), a revision
+  whose routes weigh nothing (leftover-revision), nothing that routes to it (unroutable), requests that
+  never rise above a probe (probes-only), none of these (dead-deployment), or work between
+  dark runs (quiet-hours).
 ---*/
-WITH sums AS (
+-- The newest word on who routes to it.
+WITH routed AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    served,
+    traffic_percent,
+    ROW_NUMBER() OVER (
+      PARTITION BY cluster, namespace, workload_kind, workload_name
+      ORDER BY valid_to_ms DESC, valid_from_ms DESC, served, traffic_percent
+    ) AS newest
+  FROM workload_details
+  WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms
+),
+asked AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    CAST(SUM(requests) AS BIGINT) AS requests
+  FROM workload_hours
+  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
+  GROUP BY cluster, namespace, workload_kind, workload_name
+),
+sums AS (
   SELECT
     cluster,
     namespace,
@@ -52,6 +83,17 @@ judged AS (
     COALESCE(s.used_ms, 0) AS used_ms,
     COALESCE(s.unknown_ms, 0) AS unknown_ms,
     COALESCE(s.standby_ms, 0) AS standby_ms,
+    r.served,
+    r.traffic_percent,
+    a.requests,
+    CASE
+      WHEN COALESCE(s.used_ms, 0) > 0 THEN 'quiet-hours'
+      WHEN w.workload_kind = 'pod' THEN 'orphan-reservation'
+      WHEN r.traffic_percent = 0 THEN 'leftover-revision'
+      WHEN r.served = 'nothing' THEN 'unroutable'
+      WHEN a.requests > 0 THEN 'probes-only'
+      ELSE 'dead-deployment'
+    END AS cause,
     CAST(CAST(COALESCE(s.dark_ms, 0) + 180000 - (COALESCE(s.dark_ms, 0) + 180000) % 360000
       AS DOUBLE) / 360000.0 AS BIGINT) AS tenths,
     CASE
@@ -68,6 +110,17 @@ judged AS (
     AND w.namespace = s.namespace
     AND w.workload_kind = s.workload_kind
     AND w.workload_name = s.workload_name
+  LEFT JOIN routed AS r
+    ON w.cluster = r.cluster
+    AND w.namespace = r.namespace
+    AND w.workload_kind = r.workload_kind
+    AND w.workload_name = r.workload_name
+    AND r.newest = 1
+  LEFT JOIN asked AS a
+    ON w.cluster = a.cluster
+    AND w.namespace = a.namespace
+    AND w.workload_kind = a.workload_kind
+    AND w.workload_name = a.workload_name
 ),
 texts AS (
   SELECT
@@ -100,6 +153,15 @@ SELECT
       'It is no serving workload (' || workload_class || '): quiet says nothing about it.'
     WHEN status = 'undetermined' THEN 'Too much of its time is unknown: no telemetry, or telemetry '
       || 'that contradicts itself, so what was seen does not speak for the window.'
+    WHEN status = 'alarm' AND cause = 'orphan-reservation' THEN 'No controller owns this pod, and it '
+      || 'did nothing in all the time that was seen: ' || dark_hours || ' GPU-hours.'
+    WHEN status = 'alarm' AND cause = 'leftover-revision' THEN 'Its routes give it no share of the '
+      || 'traffic, and it did no work: ' || dark_hours || ' GPU-hours.'
+    WHEN status = 'alarm' AND cause = 'unroutable' THEN 'No Service, pool or route selects its pods, '
+      || 'so nobody can ask it anything, and nobody did: ' || dark_hours || ' GPU-hours.'
+    WHEN status = 'alarm' AND cause = 'probes-only' THEN 'Of its ' || CAST(requests AS VARCHAR)
+      || ' requests none made work beyond the level of a probe: ' || dark_hours
+      || ' GPU-hours in runs of at least six hours.'
     WHEN status = 'alarm' AND used_ms = 0 THEN 'Nothing was asked of it in all the time that was '
       || 'seen: ' || dark_hours || ' GPU-hours in runs of at least six hours.'
     WHEN status = 'alarm' THEN 'It works, and between that it is dark for ' || dark_hours
@@ -110,6 +172,10 @@ SELECT
   alive_at_end AS alive,
   CAST(0 AS BIGINT) AS band_percent,
   CASE
+    WHEN cause = 'orphan-reservation' THEN 'Ask whose pod it is, then delete it: no controller brings it back.'
+    WHEN cause = 'leftover-revision' THEN 'Remove the old revision, or scale it to zero: its routes already point elsewhere.'
+    WHEN cause = 'unroutable' THEN 'Give it a route if it should serve; else remove it or scale it to zero.'
+    WHEN cause = 'probes-only' THEN 'Remove it or scale it to zero, and end the probes that keep it looking busy.'
     WHEN used_ms = 0 THEN 'Remove it or scale it to zero.'
     ELSE 'Scale it to zero for its dark hours, by schedule or by its own demand.'
   END AS remedy,
@@ -119,6 +185,10 @@ SELECT
   CASE WHEN used_ms = 0 THEN 'low' ELSE 'medium' END AS remedy_risk,
   CASE WHEN used_ms = 0 THEN 'none seen: nobody asked for it'
     ELSE 'the first request after a dark stretch waits for a cold start' END AS remedy_disruption,
+  cause AS ev_cause,
+  served AS ev_reached_by,
+  traffic_percent AS ev_traffic_percent,
+  requests AS ev_requests,
   total_ms AS ev_held_gpu_ms,
   dark_ms AS ev_dark_gpu_ms,
   medium_ms AS ev_dark_without_engine_series_gpu_ms,

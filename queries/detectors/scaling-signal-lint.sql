@@ -6,7 +6,7 @@ status: stable
 severity: medium
 grain: [cluster, namespace, scaler_kind, scaler_name]
 requires: [autoscalers, scaling_lint]
-order: 60
+order: 63
 window: {default: 14d, min: 3d}
 params: {}
 false_positives:

@@ -1,6 +1,6 @@
 /*---
 id: surplus-replicas
-version: 1.0.0
+version: 1.1.0
 title: More replicas than demand needs
 status: stable
 severity: high
@@ -24,7 +24,11 @@ references:
   - https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/
 rationale: >-
   Each hour is sized on its busiest five minutes with headroom, never below the policy's floor. Where
-  nothing scales the replicas the whole window is sized on its peak.
+  nothing scales the replicas the whole window is sized on its peak. Why there are too many is a split
+  of the same hours, the first that holds: nothing scales them (static-replicas), the scaler's bounds
+  are one number (max-pinned), it stood at its minimum (static-floor), or it stood above the minimum
+  and came down too slowly or aims too low (slow-scale-down). What of it fell into nights and weekends
+  (20:00 to 06:00, Saturday and Sunday, UTC) stands beside it.
 ---*/
 WITH sums AS (
   SELECT
@@ -62,6 +66,7 @@ sizing AS (
     w.last_ms,
     w.gpu_milli_per_replica AS gpu_milli_today,
     w.autoscaler IS NULL AS fixed_replicas,
+    w.min_replicas,
     p.gpu_milli_per_replica AS gpu_milli,
     p.gpu_product AS product,
     p.price_key AS product_price_key,
@@ -160,6 +165,14 @@ found_surplus AS (
     workload_kind,
     workload_name,
     CAST(SUM(surplus_ms) AS BIGINT) AS surplus_ms,
+    -- Up to the minimum it is the floor's, above it the scaler's.
+    CAST(SUM(CASE WHEN fixed_replicas THEN 0 ELSE LEAST(surplus_ms, GREATEST(0, available_ms
+      - CAST(ceil(CAST(COALESCE(min_replicas, 0) * gpu_milli_today * existed_ms AS DOUBLE) / 1000.0) AS BIGINT)))
+      END) AS BIGINT) AS above_floor_ms,
+    -- 1970-01-01 was a Thursday: two days later the week ends.
+    CAST(SUM(CASE WHEN hour_ms % 86400000 >= 72000000 OR hour_ms % 86400000 < 21600000
+      OR (hour_ms - hour_ms % 86400000 - 172800000) % 604800000 IN (0, 86400000)
+      THEN surplus_ms ELSE 0 END) AS BIGINT) AS quiet_hours_ms,
     MIN(needed_replicas) AS least_replicas,
     MAX(needed_replicas) AS most_replicas
   FROM surplus
@@ -178,6 +191,8 @@ joined AS (
     COALESCE(s.starved_ms, 0) AS starved_ms,
     COALESCE(s.unknown_ms, 0) AS unknown_ms,
     COALESCE(f.surplus_ms, 0) AS surplus_ms,
+    COALESCE(f.above_floor_ms, 0) AS above_floor_ms,
+    COALESCE(f.quiet_hours_ms, 0) AS quiet_hours_ms,
     f.least_replicas,
     f.most_replicas,
     f.surplus_ms IS NOT NULL AS sized,
@@ -243,6 +258,13 @@ judged AS (
 texts AS (
   SELECT
     j.*,
+    CASE
+      WHEN verdict_code <> 'surplus' THEN 'none'
+      WHEN autoscaler IS NULL THEN 'static-replicas'
+      WHEN min_replicas = max_replicas THEN 'max-pinned'
+      WHEN above_floor_ms * 2 > surplus_ms THEN 'slow-scale-down'
+      ELSE 'static-floor'
+    END AS cause,
     COALESCE(min_replicas, replicas) AS current_replicas,
     CASE WHEN autoscaler IS NULL THEN most_replicas ELSE least_replicas END AS proposed_replicas,
     CAST(CAST(CAST(tenths - tenths % 10 AS DOUBLE) / 10.0 AS BIGINT) AS VARCHAR)
@@ -320,6 +342,9 @@ SELECT
   'medium' AS remedy_risk,
   'fewer replicas share the load; a replica that is added again waits for its start'
     AS remedy_disruption,
+  cause AS ev_cause,
+  above_floor_ms AS ev_surplus_above_the_minimum_gpu_ms,
+  quiet_hours_ms AS ev_surplus_by_night_and_weekend_gpu_ms,
   total_ms AS ev_held_gpu_ms,
   used_ms AS ev_serving_and_lull_gpu_ms,
   surplus_ms AS ev_surplus_gpu_ms,

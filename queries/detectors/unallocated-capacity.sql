@@ -1,11 +1,11 @@
 /*---
 id: unallocated-capacity
-version: 1.0.0
+version: 1.1.0
 title: GPUs that nobody holds
 status: stable
 severity: medium
 grain: [cluster, instance_type, gpu_product]
-requires: [ledger]
+requires: [ledger, pods, nodes]
 claims: [unallocated]
 order: 10
 window: {default: 14d, min: 3d}
@@ -22,9 +22,35 @@ references:
   - https://kubernetes.io/docs/concepts/cluster-administration/node-autoscaling/
 rationale: >-
   A GPU that no pod holds is paid for and can serve nobody. What a MIG layout or a share leaves over
-  counts too: it is bought and cannot be held.
+  counts too: it is bought and cannot be held. Why it is free is a split of the same seconds, the first that
+  holds: what a layout leaves over (rest), a node on which nobody holds anything (empty-node), less room
+  on the node than any pod asks for (fragment), CPU requests that leave no room for the smallest GPU
+  pod (stranded-by-cpu), or room that could be held (free). Memory requests of pods are not known, so
+  what memory strands stands under free.
 ---*/
-WITH slots AS (
+-- The smallest GPU pod of the cluster, by its GPUs and by its CPU request.
+WITH smallest AS (
+  SELECT
+    cluster,
+    MIN(gpu_milli) AS least_gpu_milli,
+    MIN(cpu_request_milli) AS least_cpu_milli
+  FROM pods
+  WHERE gpu_milli > 0 AND valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms
+  GROUP BY cluster
+),
+-- A day's mean of what pods ask for on a node; pods and nodes are cut at midnight.
+asked AS (
+  SELECT
+    cluster,
+    node,
+    valid_from_ms - valid_from_ms % 86400000 AS day_ms,
+    CAST(SUM(cpu_request_milli * (valid_to_ms - valid_from_ms)) AS BIGINT) AS cpu_milli_ms
+  FROM pods
+  WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms
+    AND cpu_request_milli > 0 AND node IS NOT NULL
+  GROUP BY cluster, node, valid_from_ms - valid_from_ms % 86400000
+),
+slots AS (
   SELECT
     cluster,
     COALESCE(instance_type, '') AS instance_type,
@@ -35,25 +61,75 @@ WITH slots AS (
     SUM(ms) AS existed_ms,
     SUM(CASE WHEN class = 'unallocated' THEN ms ELSE 0 END) AS unallocated_ms,
     SUM(CASE WHEN class = 'unknown' THEN ms ELSE 0 END) AS unknown_ms,
-    SUM(CASE WHEN class = 'unallocated' AND slice = 'rest' THEN ms ELSE 0 END) AS rest_ms
+    SUM(CASE WHEN class = 'unallocated' AND slice = 'rest' THEN ms ELSE 0 END) AS rest_ms,
+    SUM(CASE WHEN class <> 'unallocated' THEN ms ELSE 0 END) AS held_ms
   FROM ledger
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
     AND final AND class <> 'absent'
   GROUP BY cluster, COALESCE(instance_type, ''), COALESCE(gpu_product, ''), node, slot, hour_ms
 ),
-hours AS (
+room AS (
   SELECT
     cluster,
-    instance_type,
-    gpu_product,
+    node,
+    valid_from_ms - valid_from_ms % 86400000 AS day_ms,
+    CAST(SUM(CAST(round(vcpus) AS BIGINT) * 1000 * (valid_to_ms - valid_from_ms)) AS BIGINT)
+      AS cpu_milli_ms,
+    CAST(SUM(valid_to_ms - valid_from_ms) AS BIGINT) AS lived_ms
+  FROM nodes
+  WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms AND vcpus IS NOT NULL
+  GROUP BY cluster, node, valid_from_ms - valid_from_ms % 86400000
+),
+-- A node's hour: what is free of it, beyond what its layout leaves over.
+free_nodes AS (
+  SELECT
+    cluster,
+    node,
     hour_ms,
-    SUM(existed_ms) AS capacity_ms,
-    MAX(existed_ms) AS longest_ms,
-    SUM(unallocated_ms) AS unallocated_ms,
-    SUM(unknown_ms) AS unknown_ms,
-    SUM(rest_ms) AS rest_ms
+    hour_ms - hour_ms % 86400000 AS day_ms,
+    CAST(SUM(held_ms) AS BIGINT) AS held_ms,
+    CAST(SUM(unallocated_ms - rest_ms) AS BIGINT) AS free_ms
   FROM slots
-  GROUP BY cluster, instance_type, gpu_product, hour_ms
+  GROUP BY cluster, node, hour_ms
+),
+causes AS (
+  SELECT
+    f.cluster,
+    f.node,
+    f.hour_ms,
+    CASE
+      WHEN f.held_ms = 0 THEN 'empty-node'
+      -- A slot free for part of an hour counts as so much of a GPU: short gaps are fragments of time.
+      WHEN f.free_ms * 1000 < m.least_gpu_milli * 3600000 THEN 'fragment'
+      WHEN r.cpu_milli_ms - COALESCE(a.cpu_milli_ms, 0) < m.least_cpu_milli * r.lived_ms
+        THEN 'stranded-by-cpu'
+      ELSE 'free'
+    END AS cause
+  FROM free_nodes AS f
+  LEFT JOIN smallest AS m ON f.cluster = m.cluster
+  LEFT JOIN asked AS a ON f.cluster = a.cluster AND f.node = a.node AND f.day_ms = a.day_ms
+  LEFT JOIN room AS r ON f.cluster = r.cluster AND f.node = r.node AND f.day_ms = r.day_ms
+  WHERE f.free_ms > 0
+),
+hours AS (
+  SELECT
+    s.cluster,
+    s.instance_type,
+    s.gpu_product,
+    s.hour_ms,
+    SUM(s.existed_ms) AS capacity_ms,
+    MAX(s.existed_ms) AS longest_ms,
+    SUM(s.unallocated_ms) AS unallocated_ms,
+    SUM(s.unknown_ms) AS unknown_ms,
+    SUM(s.rest_ms) AS rest_ms,
+    SUM(CASE WHEN c.cause = 'empty-node' THEN s.unallocated_ms - s.rest_ms ELSE 0 END) AS empty_ms,
+    SUM(CASE WHEN c.cause = 'fragment' THEN s.unallocated_ms - s.rest_ms ELSE 0 END)
+      AS fragment_ms,
+    SUM(CASE WHEN c.cause = 'stranded-by-cpu' THEN s.unallocated_ms - s.rest_ms ELSE 0 END)
+      AS stranded_ms
+  FROM slots AS s
+  LEFT JOIN causes AS c ON s.cluster = c.cluster AND s.node = c.node AND s.hour_ms = c.hour_ms
+  GROUP BY s.cluster, s.instance_type, s.gpu_product, s.hour_ms
 ),
 sums AS (
   SELECT
@@ -65,6 +141,9 @@ sums AS (
     CAST(SUM(unallocated_ms) AS BIGINT) AS unallocated_ms,
     CAST(SUM(unknown_ms) AS BIGINT) AS unknown_ms,
     CAST(SUM(rest_ms) AS BIGINT) AS rest_ms,
+    CAST(SUM(empty_ms) AS BIGINT) AS empty_ms,
+    CAST(SUM(fragment_ms) AS BIGINT) AS fragment_ms,
+    CAST(SUM(stranded_ms) AS BIGINT) AS stranded_ms,
     MAX(hour_ms) AS last_hour_ms
   FROM hours
   GROUP BY cluster, instance_type, gpu_product
@@ -72,6 +151,7 @@ sums AS (
 judged AS (
   SELECT
     s.*,
+    unallocated_ms - rest_ms - empty_ms - fragment_ms - stranded_ms AS free_ms,
     -- Tenths of a GPU-hour, rounded half up.
     CAST(CAST(unallocated_ms + 180000 - (unallocated_ms + 180000) % 360000 AS DOUBLE) / 360000.0
       AS BIGINT) AS tenths,
@@ -86,6 +166,15 @@ judged AS (
 texts AS (
   SELECT
     j.*,
+    -- The largest part names the cause; the order of the list decides a tie.
+    CASE
+      WHEN unallocated_ms = 0 THEN 'none'
+      WHEN empty_ms >= GREATEST(rest_ms, fragment_ms, stranded_ms, free_ms) THEN 'empty-node'
+      WHEN rest_ms >= GREATEST(fragment_ms, stranded_ms, free_ms) THEN 'rest'
+      WHEN fragment_ms >= GREATEST(stranded_ms, free_ms) THEN 'fragment'
+      WHEN stranded_ms >= free_ms THEN 'stranded-by-cpu'
+      ELSE 'free'
+    END AS cause,
     CAST(CAST(CAST(tenths - tenths % 10 AS DOUBLE) / 10.0 AS BIGINT) AS VARCHAR)
       || '.' || CAST(tenths % 10 AS VARCHAR) AS unallocated_hours
   FROM judged AS j
@@ -117,16 +206,27 @@ SELECT
   existed_ms,
   CAST(CASE WHEN last_hour_ms + 3600000 >= $window_end_ms THEN 1 ELSE 0 END AS BIGINT) AS alive,
   CAST(0 AS BIGINT) AS band_percent,
-  'Pack the workloads of ' || CASE WHEN instance_type = '' THEN 'these nodes'
+  CASE cause
+    WHEN 'empty-node' THEN 'Return the nodes on which nobody holds a GPU. '
+    WHEN 'rest' THEN 'Choose a layout that covers the card: what this one leaves over nobody can hold. '
+    WHEN 'fragment' THEN 'What is free on each node is less than any pod asks for: pack, or split the cards for what is asked. '
+    WHEN 'stranded-by-cpu' THEN 'CPU requests leave no room for another GPU pod: lower them, or move pods without GPUs off these nodes. '
+    ELSE ''
+  END || 'Pack the workloads of ' || CASE WHEN instance_type = '' THEN 'these nodes'
     ELSE instance_type END || ' on fewer nodes and return what is then empty.' AS remedy,
   'return-capacity' AS remedy_action,
   CAST(NULL AS VARCHAR) AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'medium' AS remedy_risk,
   'pods that share a node with free GPUs move once' AS remedy_disruption,
+  cause AS ev_cause,
   capacity_ms AS ev_capacity_gpu_ms,
   unallocated_ms AS ev_unallocated_gpu_ms,
+  empty_ms AS ev_on_empty_nodes_gpu_ms,
   rest_ms AS ev_unholdable_rest_gpu_ms,
+  fragment_ms AS ev_fragments_gpu_ms,
+  stranded_ms AS ev_stranded_by_cpu_gpu_ms,
+  free_ms AS ev_free_to_hold_gpu_ms,
   unknown_ms AS ev_unknown_gpu_ms
 FROM texts
 ORDER BY cluster, instance_type, gpu_product

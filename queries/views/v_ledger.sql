@@ -30,7 +30,7 @@ WITH claims AS (
   FROM claims_netted n
   LEFT JOIN prices f ON f.cluster = n.cluster AND f.price_key = n.price_key
   LEFT JOIN prices a ON a.cluster = n.cluster AND a.price_key = n.price_key_added
-  WHERE n.detector IN ('surplus-replicas', 'tier-misplacement') AND n.class IN ('serving', 'lull')
+  WHERE n.detector IN ('surplus-replicas', 'scale-to-zero-chance', 'tier-misplacement') AND n.class IN ('serving', 'lull')
 ),
 -- A finding with a price that is not known has no ratio: nothing of it is shown as misplaced.
 tier_findings AS (

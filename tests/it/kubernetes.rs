@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::kube_server::{KubeServer, collection, manifests};
 
 /// The rules of the ClusterRole that the documentation tells users to apply.
-fn documented_rules() -> Value {
+pub(crate) fn documented_rules() -> Value {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sources.md");
     let docs = std::fs::read_to_string(docs).unwrap();
     let role = docs

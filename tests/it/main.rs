@@ -8,6 +8,11 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod approve;
+mod approve_export;
+mod approve_log;
+mod approve_peers;
+mod approve_world;
 mod backends;
 mod bad_input;
 mod bucket_blocks;
@@ -15,6 +20,7 @@ mod bucket_peers;
 mod check;
 mod contract;
 mod crash;
+mod deploy;
 mod economics;
 mod faulty_store;
 mod fleet;

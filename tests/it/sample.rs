@@ -323,14 +323,26 @@ fn every_alarm_replays_to_the_same_bytes() {
             .entry(finding["detector"].as_str().unwrap().to_owned())
             .or_insert_with(|| finding.clone());
     }
-    assert_eq!(
-        asked.len(),
-        5,
-        "each of the five detectors finds something in the sample"
-    );
+    // What a sample of healthy control planes cannot show (stuck rollouts, duplicates) is not asked for.
+    for id in [
+        "unallocated-capacity",
+        "dark-capacity",
+        "cpu-gpu-imbalance",
+        "surplus-replicas",
+        "tier-misplacement",
+    ] {
+        assert!(asked.contains_key(id), "{id} finds something in the sample");
+    }
     for finding in asked.values() {
         let handle = finding["handle"].as_str().unwrap();
-        let output = idleproof(&["explain", handle, "--config", &config.to_string_lossy()]);
+        let output = idleproof(&[
+            "explain",
+            handle,
+            "-o",
+            "json",
+            "--config",
+            &config.to_string_lossy(),
+        ]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         assert!(
             text(&output.stderr).contains("byte for byte"),

@@ -19,7 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("inventory", &["lake", "catalogue", "model"]),
     ("detect", &["lake", "catalogue", "model", "exit"]),
     ("report", &["model"]),
-    ("approve", &["model"]),
+    ("approve", &["model", "lake"]),
     ("exit", &[]),
     (
         "cli",

@@ -35,15 +35,14 @@ fn input(report: &[u8]) -> ManifestInput {
             sha256: sha256_hex(report),
         }],
         recommendations: vec![RecommendationEntry {
-            id: "r1".into(),
-            sha256: "cd".repeat(32),
-            value: serde_json::json!({
+            content: serde_json::json!({
                 "recommendation_id": "r1",
-                "action": "bounds",
+                "finding_id": "f1",
                 "net_monthly_usd": "1210.00",
             }),
             evidence_sha256: "ef".repeat(32),
         }],
+        checkpoint: None,
     }
 }
 

@@ -98,6 +98,12 @@ pub(super) fn lines(answer: &Answer, advise: bool) -> Vec<String> {
             ));
         }
     }
+    if !answer.blindness.is_empty() {
+        lines.push("What blindness costs, in the newest publication's window".to_owned());
+    }
+    for row in &answer.blindness {
+        lines.push(format!("  {}", row.sentence()));
+    }
     let lacking = answer
         .signals
         .iter()

@@ -1,5 +1,7 @@
 //! The chain as it is embedded, on tables in memory.
 
+mod work;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -119,6 +121,7 @@ async fn two_slots_of_a_day_are_forty_eight_hours() {
     assert_eq!(
         names,
         [
+            "cpu_hours",
             "gpu_5m",
             "gpu_hours",
             "ledger",

@@ -39,6 +39,8 @@ pub struct FoundRow {
     pub remedy_text: String,
     pub remedy: Option<Remedy>,
     pub evidence: Vec<(String, String)>,
+    /// GPU time to show the cost of, and the key of its price: for detectors that claim nothing.
+    pub shown: Option<(i64, String)>,
 }
 
 /// The change that a detector wishes for: where it goes is the inventory's answer.
@@ -137,6 +139,12 @@ fn read(detector: &Detector, batch: &RecordBatch, first: usize) -> Result<Vec<Fo
     let (gpu_milli, replicas) = (optional("remedy_gpu_milli")?, optional("remedy_replicas")?);
     let (risk, disruption) = (words("remedy_risk")?, words("remedy_disruption")?);
     let evidence = evidence_columns(batch)?;
+    let optional = |name: &str| batch.schema_ref().column_with_name(name).is_some();
+    let shown = if optional("cost_gpu_ms") || optional("cost_price_key") {
+        Some((numbers("cost_gpu_ms")?, words("cost_price_key")?))
+    } else {
+        None
+    };
 
     let mut rows = Vec::with_capacity(batch.num_rows());
     for row in 0..batch.num_rows() {
@@ -221,6 +229,9 @@ fn read(detector: &Detector, batch: &RecordBatch, first: usize) -> Result<Vec<Fo
                 .iter()
                 .map(|(name, texts)| (name.clone(), texts[row].clone()))
                 .collect(),
+            shown: shown.as_ref().and_then(|(ms, key)| {
+                Some((int_at(ms, row).filter(|ms| *ms > 0)?, text_at(key, row)?))
+            }),
             status,
         });
     }

@@ -202,4 +202,67 @@ proptest! {
             prop_assert!(left > 0, "{resource:?}");
         }
     }
+
+    /// However many detectors there are, and wherever a new one stands in the order: what they save
+    /// together is at most what the classes that may be claimed cost.
+    #[test]
+    fn another_detector_never_raises_net_above_the_ledgers_waste(
+        ledger in prop::collection::vec((0_usize..2, 0_i64..6, 0_i64..=HOUR_MS, 0_usize..4), 1..20),
+        detectors in prop::collection::vec((0_usize..3, 0_i64..=1_000_000, 0_i64..=1_200_000), 0..5),
+        more in (0_usize..3, 0_i64..=1_000_000, 0_i64..=1_200_000),
+        place in 0_usize..6,
+    ) {
+        // The last class is work that nobody may claim.
+        let classes = ["dark", "lull", "starved", "serving"];
+        let of = |key: usize, class: usize| Resource {
+            class: classes[class].to_owned(),
+            ..resource([H100, L40S][key])
+        };
+        let list = prices();
+        let mut whole = Claimable::default();
+        let mut waste = Decimal::ZERO;
+        for (key, hour, ms, class) in &ledger {
+            whole.add(of(*key, *class), hour * HOUR_MS, *ms);
+            if *class < 3 {
+                let usd = list.usd([H100, L40S][*key]).unwrap();
+                waste += Decimal::from(*ms) * usd / Decimal::from(HOUR_MS);
+            }
+        }
+        let run = |detectors: &[(usize, i64, i64)]| {
+            let mut left = whole.clone();
+            let mut net = Decimal::ZERO;
+            for (class, share, added) in detectors {
+                let claims: Vec<Claim> = left
+                    .rows()
+                    .filter(|(resource, ..)| resource.class == classes[*class])
+                    .map(|(resource, hour_ms, ms)| {
+                        let freed = ms * share / 1_000_000;
+                        let needed = freed * added / 1_000_000;
+                        Claim {
+                            resource: resource.clone(),
+                            ..claim(H100, hour_ms / HOUR_MS, freed, needed)
+                        }
+                    })
+                    .collect();
+                let value = worth(&claims, &list).unwrap().net_usd().unwrap();
+                if value > Decimal::ZERO {
+                    left.take(&claims).unwrap();
+                    net += value;
+                }
+            }
+            (net, left)
+        };
+        let rounding = usd("0.000000000001");
+        let (net, _) = run(&detectors);
+        prop_assert!(net <= waste + rounding);
+        let mut with_more = detectors.clone();
+        with_more.insert(place.min(detectors.len()), more);
+        let (net, left) = run(&with_more);
+        prop_assert!(net <= waste + rounding, "{net} of {waste}");
+        // Work stays whole.
+        let work = |claimable: &Claimable| -> i64 {
+            claimable.rows().filter(|(r, ..)| r.class == "serving").map(|(.., ms)| ms).sum()
+        };
+        prop_assert_eq!(work(&left), work(&whole));
+    }
 }

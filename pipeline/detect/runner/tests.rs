@@ -81,6 +81,7 @@ pub(super) fn inputs() -> DetectInputs {
             },
         ],
         first_seen: BTreeMap::new(),
+        accepted: Vec::new(),
     }
 }
 
@@ -183,6 +184,10 @@ pub(super) fn ledger() -> RecordBatch {
 
 pub(super) fn session() -> SessionContext {
     let session = SessionContext::new_with_config(session_config(SessionLimits::default()));
+    for spec in crate::lake::schema::TABLES {
+        let none = RecordBatch::new_empty(spec.table_schema());
+        register(&session, spec.name, vec![none]).unwrap();
+    }
     register(&session, "ledger", vec![ledger()]).unwrap();
     session
 }

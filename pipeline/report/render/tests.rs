@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::model::time::{DAY_MS, HOUR_MS, TimeWindow};
 use crate::report::{
-    BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow, RecommendationData,
-    ReportData, WorkloadRow,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
+    RecommendationData, ReportData, WorkloadRow,
 };
 
 const HOSTILE: &str = "<script>alert(1)</script>|`x`\u{202e}[a](javascript:b)\n# h";
@@ -18,6 +18,8 @@ pub(crate) fn data(name: &str) -> ReportData {
         status: status.into(),
         reason: "No request in 14 days".into(),
         confidence: "high".into(),
+        confidence_because: vec![name.into()],
+        accepted: None,
         coverage: Some("0.984".parse().unwrap()),
         waste_gpu_ms: 672 * HOUR_MS,
         gross_window_usd: Some(usd.parse().unwrap()),
@@ -25,6 +27,7 @@ pub(crate) fn data(name: &str) -> ReportData {
         net_monthly_usd: Some(usd.parse().unwrap()),
         net_p10_usd: Some("100".parse().unwrap()),
         net_p90_usd: Some("9000".parse().unwrap()),
+        priority_usd: Some(usd.parse().unwrap()),
         realisable_monthly_usd: None,
         price_basis: "list".into(),
         remedy: "Scale it to zero.".into(),
@@ -103,6 +106,13 @@ pub(crate) fn data(name: &str) -> ReportData {
             team: None,
             ms_by_class: BTreeMap::from([("dark".to_owned(), 672 * HOUR_MS)]),
             cost_usd: None,
+        }],
+        blindness: vec![BlindCost {
+            cluster: name.into(),
+            line: "gpu-activity".into(),
+            remedy: name.into(),
+            gpu_hours: "6.0".into(),
+            cost: "$42".into(),
         }],
         blind_spots: vec![BlindSpot {
             what: name.into(),
@@ -184,7 +194,7 @@ fn hostile_names_are_text_everywhere() {
     {
         let cells = line.replace("\\|", "").matches('|').count();
         assert!(
-            [3, 4, 5, 12].contains(&cells),
+            [3, 4, 5, 6, 12].contains(&cells),
             "a label broke a table row: {line}"
         );
     }
