@@ -77,7 +77,8 @@ SELECT
   CAST($window_start_ms AS BIGINT) AS window_start_ms,
   CAST($window_end_ms AS BIGINT) AS window_end_ms,
   CASE WHEN COALESCE(f.standing, 0) > 0 THEN 'alarm' ELSE 'ok' END AS status,
-  CAST(NULL AS DOUBLE) AS coverage,
+  -- The policy itself was read, and nothing else is needed to judge it.
+  CAST(1 AS DOUBLE) AS coverage,
   'high' AS confidence,
   CAST(NULL AS VARCHAR) AS model,
   CAST(NULL AS VARCHAR) AS gpu_product,
