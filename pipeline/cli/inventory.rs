@@ -75,6 +75,9 @@ pub(super) async fn inventory(args: &InventoryArgs) -> Result<Exit, CliError> {
                 .collect();
             let rows = all.project(&shown).map_err(unexpected)?;
             print_rows(&mut out, &[rows], args.output)?;
+            for line in lint_lines(&session, args.cluster.as_deref()).await? {
+                say(&line);
+            }
             say(&format!(
                 "publication {}, {} to {}: list prices of the window and per month of 730 h; {}",
                 publication.number,
@@ -176,6 +179,31 @@ async fn faults_line(session: &SessionContext) -> Result<String, CliError> {
     ))
 }
 
+/// What is wrong with what autoscalers listen to, one line each.
+async fn lint_lines(
+    session: &SessionContext,
+    cluster: Option<&str>,
+) -> Result<Vec<String>, CliError> {
+    let sql = include_str!("../../queries/report/scaling_lint.sql");
+    let found = json_objects(&rows(session, sql, Vec::new()).await?)?;
+    let of = |row: &Map<String, Value>, name: &str| row[name].as_str().unwrap_or("").to_owned();
+    Ok(found
+        .iter()
+        .filter(|row| cluster.is_none_or(|only| of(row, "cluster") == only))
+        .map(|row| {
+            format!(
+                "scaling signal: {}/{}/{} {}: {} ({})",
+                of(row, "cluster"),
+                of(row, "namespace"),
+                of(row, "scaler_kind"),
+                of(row, "scaler_name"),
+                of(row, "sentence"),
+                of(row, "rule")
+            )
+        })
+        .collect())
+}
+
 fn path(row: &Map<String, Value>) -> String {
     ["cluster", "namespace", "workload_kind", "workload_name"]
         .map(|name| row[name].as_str().unwrap_or(""))
@@ -255,11 +283,18 @@ async fn card(
         key(),
     )
     .await?;
+    let lint = rows(
+        session,
+        include_str!("../../queries/report/inventory_lint.sql"),
+        key(),
+    )
+    .await?;
     let known = Known {
         row: row.clone(),
         details,
         events: json_objects(&events)?,
         faults: json_objects(&faults)?,
+        lint: json_objects(&lint)?,
         remedies: remedies(session, config, row, window).await?,
     };
     Ok(Card::new(known, &config.file.slos))

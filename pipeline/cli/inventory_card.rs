@@ -14,6 +14,8 @@ pub(super) struct Known {
     pub details: Map<String, Value>,
     pub events: Vec<Map<String, Value>>,
     pub faults: Vec<Map<String, Value>>,
+    /// What is wrong with what its autoscalers listen to.
+    pub lint: Vec<Map<String, Value>>,
     /// Where each kind of change would go; see [`places`].
     pub remedies: Vec<Remedy>,
 }
@@ -37,7 +39,8 @@ fn list(value: &Value) -> &[Value] {
 }
 
 /// Where each kind of change would go: the object and fields that its controller keeps, with what stands
-/// there now, or why it is not possible. Which values to write there is a recommendation's business.
+/// there now, patch and inverse for a value that differs, or why it is not possible. Which value to write
+/// is a recommendation's business.
 fn places(remedies: &[Remedy]) -> Vec<Value> {
     remedies
         .iter()
@@ -53,6 +56,8 @@ fn places(remedies: &[Remedy]) -> Vec<Value> {
                     "object": format!("{}/{}/{}", to.kind, to.namespace, to.name),
                     "api_version": to.api_version,
                     "fields": fields,
+                    "patch": change.patch,
+                    "inverse": change.inverse,
                     "resource_version": version.first().and_then(|one| one.observed.clone()),
                     "managed_by": change.managed_by,
                     "verify": change.verify,
@@ -137,6 +142,7 @@ impl Card {
                 "replicas": at("replicas"), "min": at("min_replicas"), "max": at("max_replicas"),
                 "autoscaler": at("autoscaler"), "floor": of("floor_replicas"),
                 "floor_why": of("floor_why"), "autoscalers": json_of("autoscalers_json"),
+                "faults": known.lint,
             },
             "routing": {
                 "served": at("served"), "traffic_percent": of("traffic_percent"),
@@ -281,9 +287,17 @@ impl Card {
             for field in list(&one["fields"]) {
                 fields(&mut out, "  at", field, &["path", "observed"]);
             }
+            for (title, name) in [("  patch", "patch"), ("  inverse", "inverse")] {
+                if one[name].is_array() {
+                    let _ = writeln!(out, "  {title:<12} {}", plain(&one[name]));
+                }
+            }
             for warning in list(&one["warnings"]) {
                 let _ = writeln!(out, "  {:<12} {}", "  beware", plain(warning));
             }
+        }
+        for one in list(&v["scaling"]["faults"]) {
+            fields(&mut out, "  fault", one, &["rule", "scaler", "sentence"]);
         }
         for one in list(&v["changes"]) {
             fields(

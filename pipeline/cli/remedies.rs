@@ -61,7 +61,7 @@ pub(super) async fn answers(
                     Ok(remedies) => planned(asked, &remedies),
                     Err(because) => Answer::refusal(because),
                 };
-                answer.limits = limits(&recommendation.action, size);
+                answer.limits = limits(recommendation, size);
                 answer.expires_ms = Some(expires_ms);
                 answers.insert(finding.finding_id.clone(), answer);
             }
@@ -107,7 +107,8 @@ fn sizes(facts: &[RecordBatch]) -> Result<Sizes, CliError> {
 }
 
 /// Between which numbers of replicas the workload must be after the change.
-fn limits(action: &str, size: Size) -> BTreeMap<String, i64> {
+fn limits(recommendation: &Recommendation, size: Size) -> BTreeMap<String, i64> {
+    let action = recommendation.action.as_str();
     let least = match action {
         "stop" | "scale-to-zero" => Some(0),
         "return-capacity" => None,
@@ -116,7 +117,10 @@ fn limits(action: &str, size: Size) -> BTreeMap<String, i64> {
     let most = match action {
         "stop" => Some(0),
         "return-capacity" => None,
-        _ => size.max_replicas.or(size.replicas),
+        _ => size
+            .max_replicas
+            .or(size.replicas)
+            .max(recommendation.wished_replicas),
     };
     [("min_replicas", least), ("max_replicas", most)]
         .into_iter()
@@ -157,6 +161,7 @@ fn answer(
         },
         "tier" => Wish {
             tier: Some(tier(asked, recommendation, size)?),
+            bounds: more_replicas(recommendation, size),
             ..Wish::default()
         },
         "fraction" => Wish {
@@ -243,6 +248,22 @@ fn tier(
         ));
     }
     asked.tier(&Embedded, product)
+}
+
+/// The bounds that let the other tier have the replicas that its peak needs, if today's do not.
+fn more_replicas(recommendation: &Recommendation, size: Size) -> Option<BoundsWish> {
+    let wanted = recommendation.wished_replicas?;
+    let most = size.max_replicas.or(size.replicas)?;
+    (wanted > most).then_some(match size.max_replicas {
+        Some(_) => BoundsWish {
+            min_replicas: None,
+            max_replicas: Some(wanted),
+        },
+        None => BoundsWish {
+            min_replicas: Some(wanted),
+            max_replicas: None,
+        },
+    })
 }
 
 fn gpus(milli: i64) -> String {

@@ -83,6 +83,7 @@ pub fn batches(inventory: &Inventory) -> Result<Vec<(&'static str, RecordBatch)>
         ("node_details", batch(&inventory.node_details)?),
         ("data_quality", batch(&inventory.data_quality)?),
         ("scaling_events", batch(&inventory.scaling_events)?),
+        ("scaling_lint", batch(&inventory.scaling_lint)?),
     ])
 }
 
@@ -90,7 +91,7 @@ pub fn batches(inventory: &Inventory) -> Result<Vec<(&'static str, RecordBatch)>
 mod tests {
     use super::*;
     use crate::inventory::detail_rows::{
-        DataQualityRow, NodeDetailRow, ScalingEventRow, WorkloadDetailRow,
+        DataQualityRow, NodeDetailRow, ScalingEventRow, ScalingLintRow, WorkloadDetailRow,
     };
     use crate::inventory::rows::{
         AutoscalerRow, HolderRow, NodeRow, PodRow, SliceRow, WorkloadRow,
@@ -109,12 +110,13 @@ mod tests {
             node_details: vec![NodeDetailRow::default()],
             data_quality: vec![DataQualityRow::default()],
             scaling_events: vec![ScalingEventRow::default()],
+            scaling_lint: vec![ScalingLintRow::default()],
         };
         for (table, batch) in batches(&inventory).unwrap() {
             let spec = schema::table(table).unwrap();
             assert_eq!(batch.num_columns(), spec.columns.len(), "{table}");
             assert_eq!(batch.num_rows(), 1, "{table}");
         }
-        assert_eq!(batches(&Inventory::default()).unwrap().len(), 10);
+        assert_eq!(batches(&Inventory::default()).unwrap().len(), 11);
     }
 }

@@ -100,3 +100,19 @@ row!(
         price_key_after: Option<String>,
     }
 );
+
+row!(
+    /// What is wrong with what an autoscaler listens to, while its policy stays the same.
+    ScalingLintRow, "scaling_lint", [namespace, scaler_kind, scaler_name, rule, sentence], {
+        namespace: String,
+        scaler_kind: String,
+        scaler_name: String,
+        rule: String,
+        sentence: String,
+        valid_from_ms: i64,
+        valid_to_ms: i64,
+        workload_kind: Option<String>,
+        workload_name: Option<String>,
+        reference: String,
+    }
+);

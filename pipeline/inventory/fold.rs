@@ -124,7 +124,7 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
     }
     out.gpu_holders = holders::fold(&slots, &pods, &uses, &replicas);
     let subjects = Subjects::new(inputs, &families, &pods, &out.workloads);
-    out.autoscalers = scalers::rows(&scalers, &tops, &subjects);
+    (out.autoscalers, out.scaling_lint) = scalers::rows(&scalers, &tops, &subjects);
     out.data_quality
         .extend(quality::of_cluster(&store, inputs.window));
     out.clip(inputs.window);

@@ -367,7 +367,14 @@ fn capacity_type(labels: &Labels<'_>) -> (Option<String>, Option<&'static str>) 
         ],
     );
     if let (Some(kind), from) = direct {
-        return (Some(kind.to_ascii_lowercase().replace('_', "-")), from);
+        let kind = kind.to_ascii_lowercase().replace('_', "-");
+        // A block of capacity is bought ahead, for a time.
+        let kind = if kind == "capacity-block" {
+            "reserved".to_owned()
+        } else {
+            kind
+        };
+        return (Some(kind), from);
     }
     const STATED: &[(&str, &str, &str)] = &[
         ("cloud.google.com/gke-spot", "true", "spot"),

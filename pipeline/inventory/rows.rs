@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::model::TimeWindow;
 
-use super::detail_rows::{DataQualityRow, NodeDetailRow, ScalingEventRow, WorkloadDetailRow};
+use super::detail_rows::{
+    DataQualityRow, NodeDetailRow, ScalingEventRow, ScalingLintRow, WorkloadDetailRow,
+};
 
 /// A cell of a row, for the generic conversion to Arrow.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,8 +25,9 @@ pub trait Row: Clone + PartialEq {
     fn valid(&self) -> TimeWindow;
     /// The same facts, valid in another window.
     fn during(&self, window: TimeWindow) -> Self;
-    /// The full key by which the table is sorted.
-    fn sort_key(&self) -> (Vec<String>, i64, String);
+    /// The key by which the table is sorted; rows that are equal in it are told apart by all they hold.
+    fn sort_key(&self) -> (Vec<String>, i64);
+    fn whole(&self) -> String;
     /// The value of every column, by name.
     fn cells(&self) -> Vec<(&'static str, Cell)>;
 }
@@ -90,9 +93,12 @@ macro_rules! row {
                 self.clone()
             }
 
-            fn sort_key(&self) -> (Vec<String>, i64, String) {
-                let key = vec![$(key_text(Cell::from(&self.$key))),*];
-                (key, self.$at, format!("{self:?}"))
+            fn sort_key(&self) -> (Vec<String>, i64) {
+                (vec![$(key_text(Cell::from(&self.$key))),*], self.$at)
+            }
+
+            fn whole(&self) -> String {
+                format!("{self:?}")
             }
 
             fn cells(&self) -> Vec<(&'static str, Cell)> {
@@ -122,9 +128,12 @@ macro_rules! row {
                 }
             }
 
-            fn sort_key(&self) -> (Vec<String>, i64, String) {
-                let key = vec![$(key_text(Cell::from(&self.$key))),*];
-                (key, self.valid_from_ms, format!("{self:?}"))
+            fn sort_key(&self) -> (Vec<String>, i64) {
+                (vec![$(key_text(Cell::from(&self.$key))),*], self.valid_from_ms)
+            }
+
+            fn whole(&self) -> String {
+                format!("{self:?}")
             }
 
             fn cells(&self) -> Vec<(&'static str, Cell)> {
@@ -303,7 +312,8 @@ macro_rules! each_table {
             workload_details,
             node_details,
             data_quality,
-            scaling_events
+            scaling_events,
+            scaling_lint
         )
     };
 }
@@ -321,6 +331,7 @@ pub struct Inventory {
     pub node_details: Vec<NodeDetailRow>,
     pub data_quality: Vec<DataQualityRow>,
     pub scaling_events: Vec<ScalingEventRow>,
+    pub scaling_lint: Vec<ScalingLintRow>,
 }
 
 impl Inventory {
@@ -346,7 +357,7 @@ impl Inventory {
     /// Sorts every table by its full key.
     pub(super) fn sort(&mut self) {
         macro_rules! sort_all {
-            ($($table:ident),*) => { $(self.$table.sort_by_cached_key(Row::sort_key);)* };
+            ($($table:ident),*) => { $(sort(&mut self.$table);)* };
         }
         each_table!(sort_all);
     }
@@ -361,10 +372,25 @@ impl Inventory {
 }
 
 fn clip<R: Row>(rows: &mut Vec<R>, window: TimeWindow) {
-    *rows = rows
-        .iter()
-        .filter_map(|row| row.valid().intersect(&window).map(|part| row.during(part)))
-        .collect();
+    rows.retain_mut(|row| {
+        let valid = row.valid();
+        let Some(part) = valid.intersect(&window) else {
+            return false;
+        };
+        if part != valid {
+            *row = row.during(part);
+        }
+        true
+    });
+}
+
+fn sort<R: Row>(rows: &mut [R]) {
+    rows.sort_by_cached_key(Row::sort_key);
+    for same in rows.chunk_by_mut(|a, b| a.sort_key() == b.sort_key()) {
+        if same.len() > 1 {
+            same.sort_by_cached_key(Row::whole);
+        }
+    }
 }
 
 fn entry(days: &mut BTreeMap<i64, Inventory>, day_ms: i64) -> &mut Inventory {

@@ -184,6 +184,7 @@ SELECT
   gpu_product AS remedy_current,
   candidate_product AS remedy_proposed,
   candidate_gpu_milli AS remedy_gpu_milli,
+  candidate_replicas_at_peak AS remedy_replicas,
   'medium' AS remedy_risk,
   'both tiers run side by side while traffic moves; latency rises to what is predicted'
     AS remedy_disruption,

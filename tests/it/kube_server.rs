@@ -326,6 +326,49 @@ impl KubeServer {
         made
     }
 
+    /// Makes one more object; kinds that nobody has defined yet let anything pass.
+    pub(crate) async fn load_more(
+        &self,
+        object: &Value,
+        defined: &mut BTreeSet<(String, String)>,
+    ) -> Vec<Value> {
+        let (group, _) = group_version(object);
+        let kind = object["kind"].as_str().unwrap();
+        let of_server = BUILT_IN.contains(&group);
+        if !of_server && defined.insert((group.to_owned(), kind.to_owned())) {
+            let alone = std::slice::from_ref(object);
+            self.crd(&permissive_crd(object, alone)).await;
+        }
+        if let Some(namespace) = object["metadata"]["namespace"].as_str() {
+            let path = format!("/api/v1/namespaces/{namespace}");
+            let there = self.http.get(self.url(&path)).send().await.unwrap();
+            if !there.status().is_success() {
+                self.namespace(namespace).await;
+            }
+        }
+        vec![self.create(&collection(object), object).await]
+    }
+
+    /// Applies an RFC 6902 patch under strict validation; the server's answer, or its refusal.
+    pub(crate) async fn json_patch(&self, path: &str, patch: &Value) -> Result<Value, String> {
+        let request = self
+            .http
+            .patch(self.url(&format!("{path}?fieldValidation=Strict")))
+            .header("content-type", "application/json-patch+json")
+            .body(patch.to_string());
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        if !status.is_success() {
+            let said: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+            return Err(format!(
+                "{status} {}",
+                said["message"].as_str().unwrap_or(&text)
+            ));
+        }
+        Ok(serde_json::from_str(&text).unwrap())
+    }
+
     pub(crate) async fn crd(&self, crd: &Value) {
         let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         self.create(path, crd).await;

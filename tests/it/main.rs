@@ -43,6 +43,7 @@ mod remote_live;
 mod remote_windows;
 mod sample;
 mod scalers;
+mod schemas;
 mod stores;
 mod systems;
 mod tidy;

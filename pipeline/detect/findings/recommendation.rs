@@ -26,6 +26,7 @@ pub struct Recommendation {
     pub wished: Option<String>,
     /// GPUs of one replica that the wish needs, where it is about another GPU.
     pub wished_gpu_milli: Option<i64>,
+    pub wished_replicas: Option<i64>,
     /// Recommendations whose execution the net saving assumes.
     pub assumes: Vec<String>,
     /// The monthly saving when none of those is carried out.
@@ -133,6 +134,7 @@ impl Recommendation {
             wished_from: wish.current.clone(),
             wished: wish.proposed.clone(),
             wished_gpu_milli: wish.gpu_milli,
+            wished_replicas: wish.replicas,
             assumes,
             alone_monthly_usd,
             risk: wish.risk.clone(),

@@ -51,6 +51,8 @@ pub struct Remedy {
     pub proposed: Option<String>,
     /// GPUs of one replica after the change, where the detector says so.
     pub gpu_milli: Option<i64>,
+    /// Replicas that the peak needs after the change, where it changes how many that is.
+    pub replicas: Option<i64>,
     pub risk: String,
     pub disruption: String,
 }
@@ -128,10 +130,13 @@ fn read(detector: &Detector, batch: &RecordBatch, first: usize) -> Result<Vec<Fo
     let (alive, band) = (numbers("alive")?, numbers("band_percent")?);
     let (remedy, action) = (words("remedy")?, words("remedy_action")?);
     let (current, proposed) = (words("remedy_current")?, words("remedy_proposed")?);
-    let gpu_milli = batch
-        .column_by_name("remedy_gpu_milli")
-        .map(|_| numbers("remedy_gpu_milli"))
-        .transpose()?;
+    let optional = |name: &str| {
+        batch
+            .column_by_name(name)
+            .map(|_| numbers(name))
+            .transpose()
+    };
+    let (gpu_milli, replicas) = (optional("remedy_gpu_milli")?, optional("remedy_replicas")?);
     let (risk, disruption) = (words("remedy_risk")?, words("remedy_disruption")?);
     let evidence = evidence_columns(batch)?;
     let optional = |name: &str| batch.schema_ref().column_with_name(name).is_some();
@@ -183,6 +188,7 @@ fn read(detector: &Detector, batch: &RecordBatch, first: usize) -> Result<Vec<Fo
                 current: text_at(&current, row),
                 proposed: text_at(&proposed, row),
                 gpu_milli: gpu_milli.as_ref().and_then(|column| int_at(column, row)),
+                replicas: replicas.as_ref().and_then(|column| int_at(column, row)),
                 risk: must(text_at(&risk, row), "remedy_risk")?,
                 disruption: text_at(&disruption, row).unwrap_or_default(),
             })

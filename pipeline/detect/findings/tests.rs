@@ -27,6 +27,7 @@ fn row() -> FoundRow {
             current: Some("2".to_owned()),
             proposed: Some("0".to_owned()),
             gpu_milli: None,
+            replicas: None,
             risk: "low".to_owned(),
             disruption: "none".to_owned(),
         }),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::model::TimeWindow;
 
+use super::detail_rows::ScalingLintRow;
 use super::json;
 use super::lint::{self, Subjects};
 use super::metrics::Metrics;
@@ -396,7 +397,7 @@ pub(super) fn rows(
     scalers: &[Scaler],
     tops: &BTreeMap<Key, Key>,
     subjects: &Subjects<'_>,
-) -> Vec<AutoscalerRow> {
+) -> (Vec<AutoscalerRow>, Vec<ScalingLintRow>) {
     let mut by_reach: BTreeMap<&Key, Vec<&Scaler>> = BTreeMap::new();
     for scaler in scalers {
         for key in &scaler.reaches {
@@ -404,6 +405,7 @@ pub(super) fn rows(
         }
     }
     let mut out = Vec::new();
+    let mut wrong = Vec::new();
     for scaler in scalers {
         let rivals = rivals(scaler, &by_reach);
         let top = tops
@@ -411,6 +413,19 @@ pub(super) fn rows(
             .or_else(|| scaler.reaches.iter().find_map(|key| tops.get(key)));
         let subject = subjects.of(scaler, &rivals, top);
         for (window, policy) in &scaler.bounds {
+            let faults = lint::lint(&subject, policy);
+            wrong.extend(faults.iter().map(|fault| ScalingLintRow {
+                namespace: scaler.key.namespace.clone(),
+                scaler_kind: scaler.key.kind.clone(),
+                scaler_name: scaler.key.name.clone(),
+                rule: fault.rule.id().to_owned(),
+                sentence: fault.sentence.clone(),
+                valid_from_ms: window.start_ms,
+                valid_to_ms: window.end_ms,
+                workload_kind: top.map(|top| top.kind.clone()),
+                workload_name: top.map(|top| top.name.clone()),
+                reference: fault.rule.reference().to_owned(),
+            }));
             out.push(AutoscalerRow {
                 namespace: scaler.key.namespace.clone(),
                 scaler_kind: scaler.key.kind.clone(),
@@ -426,11 +441,11 @@ pub(super) fn rows(
                 idle_replicas: policy.idle,
                 triggers_json: policy.triggers_json(),
                 policy_json: policy.json(&rivals),
-                findings_json: lint::to_json(&lint::lint(&subject, policy)),
+                findings_json: lint::to_json(&faults),
             });
         }
     }
-    out
+    (out, wrong)
 }
 
 /// The body of an object at its latest.

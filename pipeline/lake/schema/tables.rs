@@ -422,6 +422,30 @@ pub static TABLES: &[TableSpec] = &[
         sort: &["namespace", "scaler_kind", "scaler_name", "valid_from_ms"],
     },
     TableSpec {
+        name: "scaling_lint",
+        kind: TableKind::Derived,
+        columns: &[
+            key("namespace", Text),
+            key("scaler_kind", Text),
+            key("scaler_name", Text),
+            key("rule", Text),
+            key("sentence", Text),
+            key("valid_from_ms", Int),
+            key("valid_to_ms", Int),
+            value("workload_kind", Text),
+            value("workload_name", Text),
+            key("reference", Text),
+        ],
+        sort: &[
+            "namespace",
+            "scaler_kind",
+            "scaler_name",
+            "rule",
+            "sentence",
+            "valid_from_ms",
+        ],
+    },
+    TableSpec {
         name: "workload_details",
         kind: TableKind::Derived,
         columns: &[
