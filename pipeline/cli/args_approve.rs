@@ -97,6 +97,8 @@ pub(super) enum DecisionsWhat {
     Import(ConfigArg),
     /// Where each recommendation of the newest manifest stands, and what it still needs
     List(ConfigArg),
+    /// What became of what was exported: applied, reverted, overtaken; predicted and realised savings
+    Outcomes(ConfigArg),
     /// Agree to a changed policy or list of signers
     ApprovePolicy(ApprovePolicyArgs),
     /// The proof that a decision or manifest stands in the log
