@@ -209,12 +209,10 @@ pub fn export(
                     change.object()
                 ))
             );
-            roots.entry(slug(&place)).or_default().push(Piece {
-                candidate,
-                change,
-                body,
-                name,
-            });
+            roots
+                .entry(slug(&place))
+                .or_default()
+                .push(Piece { change, body, name });
         }
     }
     for (root, pieces) in &roots {
@@ -262,7 +260,6 @@ pub fn export(
 
 /// One change on its way to one root.
 pub(super) struct Piece<'a> {
-    pub(super) candidate: &'a Candidate,
     pub(super) change: &'a Change,
     body: Option<&'a Value>,
     pub(super) name: String,

@@ -170,9 +170,12 @@ pub(super) enum VerifyWhat {
         /// Checkpoints kept elsewhere that the log must contain: manifests, proofs or notes
         #[arg(long, value_name = "FILE")]
         anchor: Vec<PathBuf>,
-        /// A witness that must have cosigned the newest checkpoint: `NAME=KEY.pub`
+        /// A witness whose cosignature one of the anchors must carry: `NAME=KEY.pub`
         #[arg(long, value_name = "NAME=FILE")]
         witness: Vec<String>,
+        /// Be a witness: where all holds, print the newest checkpoint with this key's cosignature
+        #[arg(long, value_name = "NAME=FILE")]
+        cosign: Option<String>,
     },
 }
 

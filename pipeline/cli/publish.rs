@@ -84,7 +84,21 @@ pub(super) async fn publish(
     let session = data::session(lake, &LakeView::published(&publication)).await?;
     let findings = &concluded.detection.findings;
     let data = report_data::read(&session, &publication, findings, window, shown.end_ms).await?;
-    let view = ReportView::new(&data);
+    let (key, created) = PipelineKey::open_or_create(&books::key_path(config, output))?;
+    if created {
+        say(&format!(
+            "made the pipeline's signing key; verify with `{}.pub`",
+            books::key_path(config, output).display()
+        ));
+    }
+    let books = books::Books::open(config, lake, key).await?;
+    let imported = books.import(config).await?;
+    let mut digests = publication.digests.clone();
+    if let Some(authority) = &imported.records.authority {
+        digests.insert("authority".to_owned(), authority.sha256.clone());
+    }
+    let mut view = ReportView::new(&data);
+    view.governance = books.governance(&imported).await?;
     let templates = config
         .file
         .report
@@ -102,19 +116,6 @@ pub(super) async fn publish(
         ),
     ];
 
-    let (key, created) = PipelineKey::open_or_create(&books::key_path(config, output))?;
-    if created {
-        say(&format!(
-            "made the pipeline's signing key; verify with `{}.pub`",
-            books::key_path(config, output).display()
-        ));
-    }
-    let books = books::Books::open(config, lake, key).await?;
-    let imported = books.import(config).await?;
-    let mut digests = publication.digests.clone();
-    if let Some(authority) = &imported.records.authority {
-        digests.insert("authority".to_owned(), authority.sha256.clone());
-    }
     let manifest = ManifestInput {
         run_id: concluded.run_id.clone(),
         publication: publication.number,

@@ -43,6 +43,11 @@ pub(crate) fn govern(folder: &Path) -> String {
         0o644,
         &format!("ada {}\n", ada.public_key().to_openssh().unwrap()),
     );
+    write(
+        "ada.pub",
+        0o644,
+        &format!("{}\n", ada.public_key().to_openssh().unwrap()),
+    );
     write("policy.toml", 0o644, POLICY);
     "[approve]\npolicy = \"policy.toml\"\nallowed_signers = \"allowed_signers\"\ninbox = \"./decisions\"\n".to_owned()
 }
@@ -105,7 +110,11 @@ fn from_a_manifest_to_patches_an_audited_log_and_evidence() {
     // Without a key the decision is only shown and written.
     let unsigned = at("unsigned");
     let said = good(
-        &[&["approve", "--all", "--review", "--out", &unsigned][..], &on].concat(),
+        &[
+            &["approve", "--all", "--review", "--out", &unsigned][..],
+            &on,
+        ]
+        .concat(),
     );
     for word in ["saves", "manifest", "authority", ids[0]] {
         assert!(said.contains(word), "{word}\n{said}");
@@ -226,6 +235,20 @@ fn from_a_manifest_to_patches_an_audited_log_and_evidence() {
     ] {
         assert!(said.contains(&format!("  {kind} ")), "{kind}\n{said}");
     }
+    // A witness looks at all of it and cosigns; an auditor asks for that.
+    let place_and_key = ["verify", "log", &place, "--key", &key];
+    let cosigned = at("cosigned.note");
+    let note = good(&[&place_and_key[..], &["--cosign", &format!("w.test={ada}")]].concat());
+    std::fs::write(&cosigned, note).unwrap();
+    let witness = format!("w.test={ada}.pub");
+    let ask = ["--witness", &witness, "--anchor"];
+    good(&[&place_and_key[..], &ask, &[&cosigned]].concat());
+    let unseen = say(&[&place_and_key[..], &ask, &[&manifest]].concat());
+    assert!(
+        unseen.code == Some(4) && unseen.err.contains("w.test"),
+        "{}",
+        unseen.err
+    );
     let decision = decision.to_string_lossy().into_owned();
     let proof = at("decision.tlog-proof");
     std::fs::write(

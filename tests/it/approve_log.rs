@@ -73,6 +73,7 @@ impl Disk {
         Anchor {
             from: "last week's report".into(),
             checkpoint: head.checkpoint,
+            note: head.note,
         }
     }
 
@@ -378,6 +379,7 @@ async fn attack_kill_at_every_operation_of_an_import() {
             let anchors = [Anchor {
                 from: "before".into(),
                 checkpoint: anchor.checkpoint.clone(),
+                note: anchor.note.clone(),
             }];
             let audit = world.log().audit(&anchors, true).await.unwrap();
             assert_eq!(audit.faults, [""; 0], "{fault:?} at {at}");
