@@ -367,7 +367,7 @@ async fn measure(peer: bool) {
         out,
         "1,000 GPUs x {DAYS} days: window queries {:.2} s, detectors and netting {:.2} s, together {:.2} s; {} findings, {alarms} alarms, {} claims",
         after_window.as_secs_f64(),
-        (whole - after_window).as_secs_f64(),
+        whole.as_secs_f64() - after_window.as_secs_f64(),
         whole.as_secs_f64(),
         detection.findings.len(),
         detection.claims.len()

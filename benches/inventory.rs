@@ -31,7 +31,7 @@ fn object(api: &str, kind: &str, name: &str, json: String, from: i64, to: i64) -
         },
         name: name.to_owned(),
         uid: None,
-        json,
+        json: json.into(),
         seen_from_ms: from,
         seen_to_ms: to,
     }

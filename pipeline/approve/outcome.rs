@@ -10,7 +10,7 @@ use rust_decimal::prelude::{FromPrimitive as _, ToPrimitive as _};
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Value, json};
 
-use super::export::apply;
+use super::export::{RESOURCE_VERSION, apply};
 use crate::model::time::{DAY_MS, format_ms};
 
 /// Full days needed before and after the change.
@@ -131,7 +131,13 @@ fn holds(change: &Value, ops: &str, body: &Value) -> bool {
     let mut changes = ops.iter().filter(|op| op["op"] != "test").peekable();
     changes.peek().is_some()
         && changes.all(|op| {
-            let found = op["path"].as_str().and_then(|path| body.pointer(path));
+            let path = op["path"].as_str().unwrap_or_default();
+            // Added at a list's end: it stands somewhere in the list.
+            if let Some(list) = path.strip_suffix("/-") {
+                let list = body.pointer(list).and_then(Value::as_array);
+                return list.is_some_and(|list| op.get("value").is_some_and(|v| list.contains(v)));
+            }
+            let found = body.pointer(path);
             match op["op"].as_str() {
                 Some("remove") => found.is_none(),
                 _ => found.is_some() && found == op.get("value"),
@@ -143,7 +149,8 @@ fn is_as_observed(change: &Value, body: &Value) -> bool {
     let list = change["preconditions"]
         .as_array()
         .map_or(&[] as &[Value], Vec::as_slice);
-    let as_before = list.iter().all(|one| {
+    let mut tested = list.iter().filter(|one| one["path"] != RESOURCE_VERSION);
+    let as_before = tested.all(|one| {
         let found = one["path"]
             .as_str()
             .and_then(|path| body.pointer(path))

@@ -31,13 +31,13 @@ impl Blindness {
     pub(super) fn remedy(&self) -> &'static str {
         match self.signal.as_str() {
             "gpu-activity" => {
-                "GPU metrics of every scrape: see `idleproof check detectors --advise`, gpu-activity"
+                "GPU metrics of every scrape: see idleproof check detectors --advise, gpu-activity"
             }
             "engine-counters" => {
-                "the engine's own counters: see `idleproof check detectors --advise`, engine-counters"
+                "the engine's own counters: see idleproof check detectors --advise, engine-counters"
             }
             "requests" => {
-                "who asks for which GPU: see `idleproof check detectors --advise`, requests"
+                "who asks for which GPU: see idleproof check detectors --advise, requests"
             }
             _ => {
                 "no line by itself: signals were there and disagree, or the GPU worked and nothing says for whom"

@@ -9,7 +9,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::error::CliError;
 use super::stages::Workspace;
-use super::{CODE_VERSION, say};
+use super::{CODE_VERSION, remedies, say};
 use crate::catalogue;
 use crate::config::{Config, SloSection};
 use crate::detect::economics::placements::{Placement, SizingParams, SloRule, place};
@@ -254,6 +254,15 @@ pub(super) async fn conclude(
         ));
     }
     let detection = detect(&session, queries, &inputs).await?;
+    let answers = remedies::answers(
+        work.config,
+        &session,
+        window,
+        result("workload_facts")?,
+        &detection.findings,
+    )
+    .await?;
+    let detection = detection.with_answers(answers);
     let evidence = collect(&session, queries, &inputs, &detection).await?;
     for (sha256, bytes) in &evidence.blobs {
         let kept = work.lake.put_evidence(bytes).await?;

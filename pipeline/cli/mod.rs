@@ -27,6 +27,7 @@ mod output;
 mod plan;
 mod progress;
 mod publish;
+mod remedies;
 mod report_data;
 mod run;
 mod snapshot;

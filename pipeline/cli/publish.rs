@@ -220,8 +220,8 @@ fn findings_json(findings: &[Finding]) -> Result<String, CliError> {
 
 fn recommendations_json(findings: &[Finding]) -> Result<String, CliError> {
     let mut lines = Vec::new();
-    for recommendation in findings.iter().filter_map(|f| f.recommendation.as_ref()) {
-        lines.push(recommendation.canonical()?);
+    for finding in findings {
+        lines.extend(finding.recommendation_canonical()?);
     }
     lines.sort();
     Ok(format!("[\n{}\n]\n", lines.join(",\n")))
@@ -232,14 +232,14 @@ fn recommendations(
     evidence: &str,
 ) -> Result<Vec<RecommendationEntry>, CliError> {
     let mut entries = Vec::new();
-    for recommendation in findings.iter().filter_map(|f| f.recommendation.as_ref()) {
+    for finding in findings {
         // What is bound is what was written, byte for byte.
-        let content = serde_json::from_str(&recommendation.canonical()?)
-            .map_err(|error| CliError::Unexpected(error.to_string()))?;
-        entries.push(RecommendationEntry {
-            content,
-            evidence_sha256: evidence.to_owned(),
-        });
+        if let Some(content) = finding.recommendation_value()? {
+            entries.push(RecommendationEntry {
+                content,
+                evidence_sha256: evidence.to_owned(),
+            });
+        }
     }
     Ok(entries)
 }

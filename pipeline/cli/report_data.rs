@@ -8,13 +8,14 @@ use super::CODE_VERSION;
 use super::blindness;
 use super::conclude::window_rows;
 use super::error::CliError;
-use crate::detect::Finding;
+use crate::detect::{Finding, PlannedChange, Recommendation};
 use crate::lake::Publication;
 use crate::lake::columns::{int, text, text_at, usd, usd_at};
 use crate::model::TimeWindow;
+use crate::model::time::date_of;
 use crate::report::{
-    BlindCost, BlindSpot, ClassTotal, DayClasses, FindingData, PriceRow, RecommendationData,
-    ReportData, WorkloadRow, gpu_hours,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
+    RecommendationData, ReportData, WorkloadRow, gpu_hours,
 };
 
 /// Reads everything that the report shows through a session over the publication.
@@ -263,15 +264,38 @@ fn finding(finding: &Finding) -> FindingData {
             .iter()
             .map(|(name, value)| readable(name, value))
             .collect(),
-        recommendation: finding.recommendation.as_ref().map(|r| RecommendationData {
-            id: r.recommendation_id.clone(),
-            action: r.action.clone(),
-            object: r.object.clone(),
-            field: r.field.clone(),
-            current: r.current_value.clone(),
-            proposed: r.proposed_value.clone(),
-            risk: r.risk.clone(),
-        }),
+        recommendation: finding.recommendation.as_ref().map(recommendation),
+    }
+}
+
+fn recommendation(one: &Recommendation) -> RecommendationData {
+    let limits = one.answer.limits.iter();
+    RecommendationData {
+        id: one.recommendation_id.clone(),
+        action: one.action.clone(),
+        changes: one.answer.changes.iter().map(change).collect(),
+        not_possible: one.answer.not_possible.clone(),
+        limits: limits
+            .map(|(name, count)| (name.replace('_', " "), *count))
+            .collect(),
+        expires: one.answer.expires_ms.map(date_of),
+        risk: one.risk.clone(),
+        disruption: one.disruption.clone(),
+    }
+}
+
+fn change(one: &PlannedChange) -> ChangeData {
+    ChangeData {
+        object: one.target.path(),
+        field: one.field.clone(),
+        current: one.current.clone(),
+        proposed: one.proposed.clone(),
+        patch: one.patch.to_string(),
+        inverse: one.inverse.to_string(),
+        managed_by: one.managed_by.clone(),
+        observed_at: one.observed_at.clone(),
+        warnings: one.warnings.clone(),
+        verify: one.verify.clone(),
     }
 }
 

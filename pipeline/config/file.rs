@@ -28,6 +28,8 @@ pub struct ConfigFile {
     pub report: ReportSection,
     #[serde(default)]
     pub approve: ApproveSection,
+    #[serde(default)]
+    pub recommendations: RecommendationsSection,
     /// Parameters of detectors and rollups by query name: `[params.dark-capacity]`.
     #[serde(default)]
     pub params: BTreeMap<String, BTreeMap<String, toml::Value>>,
@@ -358,4 +360,26 @@ pub struct ApproveSection {
     /// How to reach the inbox, in the words of its store's client.
     #[serde(default)]
     pub inbox_options: BTreeMap<String, toml::Value>,
+}
+
+/// What every recommendation is given.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecommendationsSection {
+    /// Days after a window's end in which its recommendations can be approved and applied: what was
+    /// observed two weeks ago no longer speaks for a fleet that changes every week.
+    #[serde(default = "expires_days")]
+    pub expires_days: u32,
+}
+
+impl Default for RecommendationsSection {
+    fn default() -> Self {
+        Self {
+            expires_days: expires_days(),
+        }
+    }
+}
+
+fn expires_days() -> u32 {
+    14
 }

@@ -14,8 +14,8 @@ pub use auth::{
 };
 pub use file::{
     AcceptMatch, AcceptSection, ApproveSection, ClusterSection, ConfigFile, DetectorsSection,
-    LakeSection, LogicalSource, PricesSection, ReportSection, SloMatch, SloSection, SourceKind,
-    SourceMode, SourceSection, TeamSection,
+    LakeSection, LogicalSource, PricesSection, RecommendationsSection, ReportSection, SloMatch,
+    SloSection, SourceKind, SourceMode, SourceSection, TeamSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};

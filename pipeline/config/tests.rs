@@ -271,3 +271,26 @@ fn a_source_authenticates_in_one_way() {
         assert_eq!(source_refusal(good), "", "{good}");
     }
 }
+
+#[test]
+fn an_acceptance_names_what_why_who_and_until_when() {
+    let with = |accept: &str| {
+        let text = format!("[lake]\nurl = \"./lake\"\n[[cluster]]\nname = \"c\"\n{accept}");
+        Config::parse(Path::new("idleproof.toml"), &text)
+    };
+    let whole = "[[accept]]\nmatch = {namespace = \"chat\"}\nreason = \"launch\"\nby = \"ana\"\nuntil = \"2027-01-31\"\n";
+    let config = with(whole).unwrap();
+    assert_eq!(config.file.accepts[0].until_ms(), Some(1_801_353_600_000));
+    for (broken, told) in [
+        (
+            whole.replace("match = {namespace = \"chat\"}\n", ""),
+            "matches nothing",
+        ),
+        (whole.replace("\"ana\"", "\" \""), "a person in `by`"),
+        (whole.replace("2027-01-31", "never"), "no UTC day"),
+        (whole.replace("namespace =", "name_space ="), "name_space"),
+    ] {
+        let error = with(&broken).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}

@@ -138,7 +138,7 @@ mod tests {
             detector: Some("surplus-replicas".to_owned()),
             ..entry()
         };
-        assert!(accepted(&[other.clone()], &SUBJECT, 0).is_none());
+        assert!(accepted(std::slice::from_ref(&other), &SUBJECT, 0).is_none());
         assert!(accepted(&[other, entry()], &SUBJECT, 0).is_some());
         let one = Acceptance {
             finding: Some("3f2a".to_owned()),

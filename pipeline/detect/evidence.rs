@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::DetectError;
 use super::accepted::Acceptance;
 use super::economics::rows::prices_batch;
+use super::findings::answers_json;
 use super::query::{self, Params, QuerySet};
 use super::runner::{DetectInputs, Detection};
 use crate::catalogue;
@@ -27,7 +28,7 @@ pub(super) use blobs::decode;
 use blobs::{encode, parts};
 
 /// The layout of manifests and blobs.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Made by the runner while it goes, and made again by a replay.
 const MADE_ON_THE_WAY: [&str; 2] = ["claimable", "found"];
 
@@ -47,6 +48,8 @@ pub struct EvidenceManifest {
     pub first_seen: BTreeMap<String, i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Acceptance>,
+    /// The inventory's answers to recommendations, by finding.
+    pub answers_sha256: String,
     pub tables: Vec<TableEvidence>,
 }
 
@@ -168,7 +171,8 @@ pub(super) fn checked(bytes: &[u8], digest: &str) -> Result<(), DetectError> {
     }
 }
 
-/// Copies what the detectors read: call it after [`super::detect`], on the same session.
+/// Copies what the detectors read: call it after [`super::detect`], on the same session, when
+/// recommendations have their answers.
 pub async fn collect(
     session: &SessionContext,
     queries: &QuerySet,
@@ -221,6 +225,7 @@ pub async fn collect(
     prices.sort_by_key(super::economics::prices::PriceRow::price_key);
     let prices = prices_batch(&prices).map_err(DetectError::arrow("copy `prices`"))?;
     add("prices", None, None, &prices)?;
+    let answers_sha256 = keep(answers_json(&detection.findings)?.into_bytes());
     let manifest = EvidenceManifest {
         format: FORMAT,
         run_id: inputs.run_id.clone(),
@@ -240,6 +245,7 @@ pub async fn collect(
             .map(|finding| (finding.finding_id.clone(), finding.first_seen_ms))
             .collect(),
         accepted: inputs.accepted.clone(),
+        answers_sha256,
         tables,
     };
     let bytes = manifest.canonical()?.into_bytes();

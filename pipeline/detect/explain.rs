@@ -1,8 +1,8 @@
 //! Owns replaying a run from its evidence: the stored SQL on the stored rows, through the same
 //! runner, to the same bytes.
 //!
-//! It needs no lake: bytes come from the caller, each checked against its digest. Estimates and
-//! prices are stored rows here, and never computed again. Called by `cli` for `explain`.
+//! It needs no lake: bytes come from the caller, each checked against its digest. Estimates,
+//! prices and the inventory's answers are stored here, and never computed again. Called by `cli` for `explain`.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -14,6 +14,7 @@ use datafusion::prelude::SessionContext;
 
 use super::DetectError;
 use super::evidence::{EvidenceManifest, checked, decode};
+use super::findings::Answer;
 use super::netting::PriceList;
 use super::query::{Detector, QuerySet};
 use super::runner::{ChainInputs, Detection, chain, register};
@@ -103,8 +104,16 @@ where
         first_seen: &manifest.first_seen,
         accepted: &manifest.accepted,
     };
+    let answers = get_text(&manifest.answers_sha256).await?;
+    let answers: BTreeMap<String, Answer> =
+        serde_json::from_str(&answers).map_err(|error| DetectError::Evidence {
+            sha256: manifest.answers_sha256.clone(),
+            why: format!("it holds no answers to recommendations: {error}"),
+        })?;
     let detection = chain(&session, &queries, &inputs).await?;
-    Ok(detection.with_evidence(&manifest.digest()?))
+    Ok(detection
+        .with_answers(answers)
+        .with_evidence(&manifest.digest()?))
 }
 
 /// Reads rows of the table `prices`.

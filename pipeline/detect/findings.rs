@@ -5,10 +5,11 @@
 
 mod batches;
 mod judge;
+mod recommendation;
 mod row;
 
 use rust_decimal::{Decimal, RoundingStrategy};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::DetectError;
 use super::accepted::{Acceptance, Subject, accepted};
@@ -19,6 +20,8 @@ use crate::model::canonical::{sha256_hex, to_canonical};
 use crate::model::time::{DAY_MS, HOUR_MS};
 
 pub use batches::{RunRows, run_rows};
+pub(super) use recommendation::answers_json;
+pub use recommendation::{Answer, Observed, PlannedChange, PlannedTarget, Recommendation};
 pub use row::{FoundRow, Remedy, found_rows};
 
 /// What existed for less has window dollars and no monthly ones (design §9).
@@ -80,25 +83,6 @@ pub struct Finding {
     pub evidence: Vec<(String, String)>,
     /// SHA-256 of the run's evidence manifest; empty until that is made.
     pub evidence_digest: String,
-}
-
-/// One row of the table `recommendations`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Recommendation {
-    pub recommendation_id: String,
-    pub finding_id: String,
-    pub action: String,
-    pub object: String,
-    pub field: String,
-    pub current_value: Option<String>,
-    pub proposed_value: Option<String>,
-    /// Recommendations whose execution the net saving assumes.
-    pub assumes: Vec<String>,
-    /// The monthly saving when none of those is carried out.
-    pub alone_monthly_usd: Option<Decimal>,
-    pub net_monthly_usd: Option<Decimal>,
-    pub risk: String,
-    pub disruption: String,
 }
 
 /// A detector's row, with the worth of its claims after and without earlier ones.
@@ -245,23 +229,7 @@ impl Finding {
             .remedy
             .as_ref()
             .filter(|_| alarm && row.alive && signed.is_none())
-            .map(|remedy| {
-                let text = [id.as_str(), &remedy.action, &remedy.object, &remedy.field].join("\n");
-                Recommendation {
-                    recommendation_id: short_hash(&text),
-                    finding_id: id.clone(),
-                    action: remedy.action.clone(),
-                    object: remedy.object.clone(),
-                    field: remedy.field.clone(),
-                    current_value: remedy.current.clone(),
-                    proposed_value: remedy.proposed.clone(),
-                    assumes,
-                    alone_monthly_usd: gross_monthly,
-                    net_monthly_usd: net_monthly,
-                    risk: remedy.risk.clone(),
-                    disruption: remedy.disruption.clone(),
-                }
-            });
+            .map(|wish| Recommendation::new(&id, wish, assumes, gross_monthly));
         Ok(Self {
             handle,
             detector: detector.id.clone(),
@@ -332,14 +300,10 @@ impl Finding {
 
     /// The finding's bytes: what `explain` must reproduce.
     pub fn canonical(&self) -> Result<String, DetectError> {
-        let recommendation = match &self.recommendation {
-            Some(recommendation) => {
-                let mut value = recommendation.value();
-                value["sha256"] = recommendation.sha256()?.into();
-                value
-            }
-            None => Value::Null,
-        };
+        let mut recommendation = self.recommendation_value()?;
+        if let (Some(value), Some(sha256)) = (&mut recommendation, self.recommendation_sha256()?) {
+            value["sha256"] = sha256.into();
+        }
         Ok(to_canonical(&json!({
             "finding_id": self.finding_id,
             "handle": self.handle,
@@ -381,46 +345,6 @@ impl Finding {
             "evidence": self.evidence,
             "evidence_digest": self.evidence_digest,
         }))?)
-    }
-}
-
-impl Recommendation {
-    fn value(&self) -> Value {
-        json!({
-            "recommendation_id": self.recommendation_id,
-            "finding_id": self.finding_id,
-            "action": self.action,
-            "object": self.object,
-            "field": self.field,
-            "current_value": self.current_value,
-            "proposed_value": self.proposed_value,
-            "assumes": self.assumes_value(),
-            "net_monthly_usd": usd_text(self.net_monthly_usd),
-            "risk": self.risk,
-            "disruption": self.disruption,
-        })
-    }
-
-    fn assumes_value(&self) -> Value {
-        json!({
-            "recommendations": self.assumes,
-            "net_monthly_usd_without_them": usd_text(self.alone_monthly_usd),
-        })
-    }
-
-    /// What the saving assumes, as canonical JSON.
-    pub fn assumes_json(&self) -> Result<String, DetectError> {
-        Ok(to_canonical(&self.assumes_value())?)
-    }
-
-    /// The recommendation's bytes, which a signed manifest binds.
-    pub fn canonical(&self) -> Result<String, DetectError> {
-        Ok(to_canonical(&self.value())?)
-    }
-
-    /// SHA-256 of [`Self::canonical`].
-    pub fn sha256(&self) -> Result<String, DetectError> {
-        Ok(sha256_hex(self.canonical()?.as_bytes()))
     }
 }
 

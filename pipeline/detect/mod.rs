@@ -18,6 +18,8 @@ pub use accepted::Acceptance;
 pub use error::DetectError;
 pub use evidence::{Evidence, EvidenceManifest, collect};
 pub use explain::{replay, replay_all};
-pub use findings::{Finding, Recommendation, RunRows, run_rows};
+pub use findings::{
+    Answer, Finding, Observed, PlannedChange, PlannedTarget, Recommendation, RunRows, run_rows,
+};
 pub use query::{Detector, Params, Query, QueryError, QuerySet};
 pub use runner::{DetectInputs, Detection, NettedClaim, detect, window_queries};

@@ -17,7 +17,7 @@ use super::accepted::Acceptance;
 use super::economics::placements::Placement;
 use super::economics::prices::PriceRow;
 use super::economics::rows::placements_batch;
-use super::findings::{Finding, Valued, finding_id, found_rows};
+use super::findings::{Answer, Finding, Valued, finding_id, found_rows};
 use super::netting::{Claim, Claimable, PriceList, bootstrap, worth};
 use super::query::{self, Detector, Params, QueryError, QuerySet};
 use crate::model::TimeWindow;
@@ -60,6 +60,18 @@ pub struct Detection {
 }
 
 impl Detection {
+    /// Gives recommendations the inventory's answers, by finding.
+    #[must_use]
+    pub fn with_answers(mut self, mut answers: BTreeMap<String, Answer>) -> Self {
+        for finding in &mut self.findings {
+            let answer = answers.remove(&finding.finding_id);
+            if let (Some(recommendation), Some(answer)) = (&mut finding.recommendation, answer) {
+                recommendation.answer = answer;
+            }
+        }
+        self
+    }
+
     /// Binds every finding to the run's evidence.
     #[must_use]
     pub fn with_evidence(mut self, digest: &str) -> Self {

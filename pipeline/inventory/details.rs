@@ -37,7 +37,7 @@ pub(super) struct Found<'f, 'a> {
 }
 
 impl<'a> Context<'_, 'a> {
-    pub(super) fn details(&self, found: Found<'_, 'a>, ms: i64) -> WorkloadDetailRow {
+    pub(super) fn details(&self, found: Found<'_, '_>, ms: i64) -> WorkloadDetailRow {
         let Found {
             family,
             view,

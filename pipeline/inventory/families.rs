@@ -66,7 +66,7 @@ pub(super) fn families(
     {
         let last = store.versions(key).last();
         let ms = last.map_or(0, |version| version.seen_to_ms);
-        let body = last.map(|version| &version.body);
+        let body = last.map(|version| version.body());
         let mut hops = vec![key.clone()];
         hops.extend(owners::chain(store, metrics, key, body, ms));
         let Some(top) = hops.last().cloned() else {

@@ -14,7 +14,7 @@ use super::input::ValueRun;
 use super::json;
 use super::managed::{self, Actor, Step};
 use super::metrics;
-use super::objects::{Key, Version};
+use super::objects::{Key, ObjectStore, Version};
 use super::resources;
 use super::rows::WorkloadRow;
 use super::scalers::{HPA, SCALED_OBJECT, Scaler};
@@ -58,6 +58,8 @@ struct Change {
 /// The family whose history is told.
 pub(super) struct Told<'t, 'a> {
     pub context: &'t Context<'t, 'a>,
+    /// The family's objects with what is parsed of them.
+    pub own: &'t ObjectStore,
     pub top: &'t Key,
     pub family: &'t Family,
     pub scalers: &'t [&'t Scaler],
@@ -133,7 +135,7 @@ impl Told<'_, '_> {
             Step::Field("spec".to_owned()),
             Step::Field("replicas".to_owned()),
         ];
-        let versions = self.context.store.versions(key);
+        let versions = self.own.versions(key);
         let mut out: Vec<Change> = Vec::new();
         for (before, after) in steps(runs) {
             let seen_ms = after.first_ms;
@@ -161,11 +163,11 @@ impl Told<'_, '_> {
         } else {
             scaler.key.name.clone()
         };
-        let scaled_at = context
-            .store
+        let scaled_at = self
+            .own
             .versions(&Key::new(HPA, namespace, &sampled))
             .iter()
-            .filter_map(|version| json::time_ms(&version.body, &["status", "lastScaleTime"]))
+            .filter_map(|version| json::time_ms(version.body(), &["status", "lastScaleTime"]))
             .find(|at| after_ms.saturating_sub(999) <= *at && *at <= until_ms);
         if let Some(at_ms) = scaled_at {
             return Some(Actor {
@@ -197,11 +199,11 @@ impl Told<'_, '_> {
             let last_ms = runs.last().map_or(first.last_ms, |last| last.last_ms);
             TimeWindow::new(first.first_ms, last_ms.saturating_add(1))
         });
-        let versions = self.context.store.versions(key);
+        let versions = self.own.versions(key);
         let mut out: Vec<Change> = Vec::new();
         let mut before: Option<(&Version, _)> = None;
-        for version in versions.iter().filter(|version| version.body.is_object()) {
-            let fields = watched(&version.body);
+        for version in versions.iter().filter(|version| version.body().is_object()) {
+            let fields = watched(version.body());
             if let Some((last, old)) = &before {
                 let old: &std::collections::BTreeMap<Vec<Step>, Watched> = old;
                 let paths: BTreeSet<&Vec<Step>> = old.keys().chain(fields.keys()).collect();
@@ -226,7 +228,7 @@ impl Told<'_, '_> {
                             before: was.map(|one| one.value.clone()),
                             after: is.map(|one| one.value.clone()),
                             seen_in: "snapshot",
-                            actor: managed::actor(&version.body, path, after_ms, until_ms),
+                            actor: managed::actor(version.body(), path, after_ms, until_ms),
                         });
                     }
                 }
@@ -237,7 +239,7 @@ impl Told<'_, '_> {
     }
 
     fn bound_changes(&self, scaler: &Scaler) -> Vec<Change> {
-        let versions = self.context.store.versions(&scaler.key);
+        let versions = self.own.versions(&scaler.key);
         let mut out = self.seen_changes(&scaler.key, &[]);
         if scaler.key.kind != HPA {
             return out;
@@ -362,8 +364,8 @@ impl Told<'_, '_> {
             let known = self.parts.iter().map(|(_, row)| row.gpu_milli_per_replica);
             return known.max();
         }
-        let version = self.context.store.versions(key).last()?;
-        let spec: &Value = json::get(&version.body, &["spec", "template", "spec"]);
+        let version = self.own.versions(key).last()?;
+        let spec: &Value = json::get(version.body(), &["spec", "template", "spec"]);
         spec.is_object()
             .then(|| resources::requests(spec).gpus().saturating_mul(1000))
     }
@@ -379,7 +381,7 @@ fn managed_since(
     versions
         .iter()
         .filter(|version| version.seen_to_ms >= after_ms)
-        .find_map(|version| managed::actor(&version.body, path, after_ms, until_ms))
+        .find_map(|version| managed::actor(version.body(), path, after_ms, until_ms))
 }
 
 /// Neighbouring runs that differ in value.

@@ -2,6 +2,7 @@
 //! time. It knows no table and no SQL; `read` fills these, tests write them by hand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::TimeWindow;
 
@@ -14,7 +15,8 @@ pub struct ObjectVersion {
     pub namespace: String,
     pub name: String,
     pub uid: Option<String>,
-    pub json: String,
+    /// Shared with the fold, which reads it when it is asked about.
+    pub json: Arc<str>,
     /// The first and the last snapshot that showed this version.
     pub seen_from_ms: i64,
     pub seen_to_ms: i64,

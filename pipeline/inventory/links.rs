@@ -174,7 +174,7 @@ fn how(
         || store
             .versions(below)
             .iter()
-            .any(|version| states(&version.body))
+            .any(|version| states(version.body()))
     {
         return "ownerReference";
     }

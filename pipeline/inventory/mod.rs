@@ -52,6 +52,6 @@ pub use embedded::Embedded;
 pub use fold::fold;
 pub use input::{Catalogue, Inputs};
 pub use read::{ReadError, read};
-pub use remedies::remedies;
+pub use remedies::{Asked, asked, remedies};
 pub use rows::{Inventory, clip_to_days};
 pub use systems::{remedy, systems, systems_page};

@@ -74,7 +74,7 @@ impl Network {
         for kind in CALLERS {
             for (key, versions) in store.of_kind(kind) {
                 if let Some(version) = versions.last() {
-                    out.caller(key, &version.body);
+                    out.caller(key, version.body());
                 }
             }
         }
@@ -82,7 +82,7 @@ impl Network {
             for (key, versions) in store.of_kind(kind) {
                 for version in versions {
                     // Any one label of a selector finds it; whether all fit is asked later.
-                    let first = selector(kind, &version.body)
+                    let first = selector(kind, version.body())
                         .as_object()
                         .and_then(|wanted| wanted.iter().next());
                     if let Some((name, Value::String(value))) = first {
@@ -102,7 +102,7 @@ impl Network {
     }
 
     fn http_route(&mut self, key: &Key, version: &Version) {
-        for rule in json::items(&version.body, &["spec", "rules"]) {
+        for rule in json::items(version.body(), &["spec", "rules"]) {
             for backend in json::items(rule, &["backendRefs"]) {
                 let kind = match json::text(backend, &["kind"]).unwrap_or("Service") {
                     "Service" => SERVICE,
@@ -119,7 +119,7 @@ impl Network {
     }
 
     fn virtual_service(&mut self, key: &Key, version: &Version) {
-        for rule in json::items(&version.body, &["spec", "http"]) {
+        for rule in json::items(version.body(), &["spec", "http"]) {
             let routes = json::items(rule, &["route"]);
             for route in routes {
                 let Some(host) = json::text(route, &["destination", "host"]) else {
@@ -225,7 +225,7 @@ impl Network {
                 let Some(version) = versions.iter().find(|version| version.holds(ms)) else {
                     continue;
                 };
-                let body = &version.body;
+                let body = version.body();
                 if !selects(selector(kind, body), labels) {
                     continue;
                 }
@@ -337,11 +337,11 @@ fn ready(store: &ObjectStore, service: &Key, ms: i64) -> Option<i64> {
             continue;
         };
         let of = json::text(
-            &version.body,
+            version.body(),
             &["metadata", "labels", "kubernetes.io/service-name"],
         );
         if of == Some(service.name.as_str()) {
-            let ready = json::items(&version.body, &["endpoints"])
+            let ready = json::items(version.body(), &["endpoints"])
                 .iter()
                 .filter(|one| json::get(one, &["conditions", "ready"]).as_bool() != Some(false))
                 .count();

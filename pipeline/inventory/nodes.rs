@@ -65,8 +65,8 @@ pub(super) fn fold<'a>(
     let mut slices: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for (_, versions) in store.of_kind("resourceslice.resource.k8s.io") {
         for version in versions {
-            if let Some(node) = json::text(&version.body, &["spec", "nodeName"]) {
-                slices.entry(node).or_default().push(&version.body);
+            if let Some(node) = json::text(version.body(), &["spec", "nodeName"]) {
+                slices.entry(node).or_default().push(version.body());
             }
         }
     }
@@ -123,7 +123,7 @@ impl<'a> Sources<'_, 'a> {
         let registered: Vec<Registered> = self
             .versions
             .iter()
-            .map(|version| shares::registered(&version.body))
+            .map(|version| shares::registered(version.body()))
             .max_by_key(Vec::len)
             .unwrap_or_default();
         let stated = self.stated(&all, &devices, registered.len());
@@ -238,7 +238,7 @@ impl<'a> Sources<'_, 'a> {
     fn ready(&self) -> Vec<(i64, bool)> {
         let mut exact = BTreeSet::new();
         for version in self.versions {
-            if let Some((since, status)) = condition_since(&version.body, "Ready") {
+            if let Some((since, status)) = condition_since(version.body(), "Ready") {
                 exact.insert((since, status));
                 if let Some(born) = version.created_ms()
                     && status
@@ -270,7 +270,7 @@ impl<'a> Sources<'_, 'a> {
                     .max(ms.saturating_sub(version.to_ms))
                     .max(0)
             })
-            .map(|version| &version.body)
+            .map(|version| version.body())
     }
 
     /// How many physical GPUs each source says that the node has.

@@ -1,8 +1,14 @@
 //! Owns the history of Kubernetes objects: snapshot versions folded into what was in force when.
 //! It knows times, names and bodies, but no kind's meaning.
+//!
+//! Bodies stay text until somebody asks: a year of a large fleet has hundreds of thousands of versions,
+//! and a parsed one takes ten times its text.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::workload::kind_of;
@@ -45,16 +51,105 @@ pub(super) struct Version {
     pub seen_from_ms: i64,
     pub seen_to_ms: i64,
     pub uid: Option<String>,
-    pub body: Value,
+    /// Whether there is an object to read at all.
+    pub is_known: bool,
+    /// Whether it says who owns which of its fields.
+    pub managed: bool,
+    created_ms: Option<i64>,
+    bare: bool,
+    /// A pod's version before its last: it cannot have changed where the rest matters.
+    slim: bool,
+    json: Arc<str>,
+    body: OnceLock<Value>,
+}
+
+/// What the store itself reads of a body, without building the rest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Head {
+    metadata: HeadMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct HeadMetadata {
+    uid: Option<Value>,
+    creation_timestamp: Option<Value>,
+    managed_fields: Option<serde::de::IgnoredAny>,
 }
 
 impl Version {
+    fn new(version: &ObjectVersion, bare: bool) -> Self {
+        let head: Option<Head> = serde_json::from_str(&version.json).ok();
+        let is_known = head.is_some();
+        let head = head.unwrap_or_default();
+        let text = |value: Option<Value>| value.and_then(|one| one.as_str().map(str::to_owned));
+        let created = head.metadata.creation_timestamp.unwrap_or(Value::Null);
+        Self {
+            from_ms: version.seen_from_ms,
+            to_ms: i64::MAX,
+            seen_from_ms: version.seen_from_ms,
+            seen_to_ms: version.seen_to_ms.max(version.seen_from_ms),
+            uid: version.uid.clone().or_else(|| text(head.metadata.uid)),
+            is_known,
+            managed: head.metadata.managed_fields.is_some(),
+            created_ms: json::time_ms(&created, &[]),
+            bare,
+            slim: false,
+            json: Arc::clone(&version.json),
+            body: OnceLock::new(),
+        }
+    }
+
+    /// The body, kept from the first look on. One that is no JSON still existed: its times count, its
+    /// content is unknown.
+    pub(super) fn body(&self) -> &Value {
+        self.body.get_or_init(|| self.parse())
+    }
+
+    /// The body for one look.
+    pub(super) fn peek(&self) -> Cow<'_, Value> {
+        match self.body.get() {
+            Some(body) => Cow::Borrowed(body),
+            None => Cow::Owned(self.parse()),
+        }
+    }
+
+    fn parse(&self) -> Value {
+        let mut body: Value = serde_json::from_str(&self.json).unwrap_or(Value::Null);
+        if self.bare
+            && let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            metadata.remove("managedFields");
+        }
+        if self.slim
+            && let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut)
+        {
+            spec.retain(|field, _| field == "nodeName");
+        }
+        body
+    }
+
+    /// The same version with nothing kept.
+    fn afresh(&self) -> Self {
+        Self {
+            uid: self.uid.clone(),
+            json: Arc::clone(&self.json),
+            body: OnceLock::new(),
+            ..*self
+        }
+    }
+
+    /// Whether both say the same; in kinds whose field owners nobody asks for, but for those.
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.json == other.json || (self.bare && self.peek() == other.peek())
+    }
     pub(super) fn holds(&self, ms: i64) -> bool {
         self.from_ms <= ms && ms < self.to_ms
     }
 
     pub(super) fn created_ms(&self) -> Option<i64> {
-        json::time_ms(&self.body, &["metadata", "creationTimestamp"])
+        self.created_ms
     }
 }
 
@@ -89,28 +184,12 @@ impl ObjectStore {
         }
         let mut lives: BTreeMap<Key, Vec<Version>> = BTreeMap::new();
         for version in versions {
-            // An object that is no JSON still existed: its times count, its content is unknown.
-            let mut body: Value = serde_json::from_str(&version.json).unwrap_or(Value::Null);
             let kind = kind_of(&version.api_version, &version.kind);
-            if UNASKED.contains(&kind.as_str())
-                && let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
-            {
-                metadata.remove("managedFields");
-            }
+            let bare = UNASKED.contains(&kind.as_str());
             lives
                 .entry(Key::new(&kind, &version.namespace, &version.name))
                 .or_default()
-                .push(Version {
-                    from_ms: version.seen_from_ms,
-                    to_ms: i64::MAX,
-                    seen_from_ms: version.seen_from_ms,
-                    seen_to_ms: version.seen_to_ms.max(version.seen_from_ms),
-                    uid: version
-                        .uid
-                        .clone()
-                        .or_else(|| json::text(&body, &["metadata", "uid"]).map(str::to_owned)),
-                    body,
-                });
+                .push(Version::new(version, bare));
         }
         let kinds: BTreeSet<String> = lives.keys().map(|key| key.kind.clone()).collect();
         let mut store = Self {
@@ -127,11 +206,28 @@ impl ObjectStore {
         for (key, life) in &mut lives {
             settle(life, listed.get(&key.kind).unwrap_or(&none));
             if key.kind == "pod" {
-                slim(life);
+                for index in 1..life.len() {
+                    life[index - 1].slim = life[index - 1].uid == life[index].uid;
+                }
             }
         }
         store.lives = lives;
         store
+    }
+
+    /// Some objects with all their versions and nothing kept: what a caller parses of them goes with it.
+    pub(super) fn part<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Self {
+        let lives = keys
+            .into_iter()
+            .filter_map(|key| {
+                let versions = self.lives.get(key)?;
+                Some((key.clone(), versions.iter().map(Version::afresh).collect()))
+            })
+            .collect();
+        Self {
+            lives,
+            ..Self::default()
+        }
     }
 
     /// The times at which snapshots listed a kind, found or not.
@@ -204,27 +300,12 @@ impl ObjectStore {
     }
 }
 
-/// Leaves the specification of a pod to its last version: it cannot change where it matters, and a
-/// fleet has many pods.
-fn slim(life: &mut [Version]) {
-    for index in 1..life.len() {
-        if life[index - 1].uid == life[index].uid
-            && let Some(spec) = life[index - 1]
-                .body
-                .get_mut("spec")
-                .and_then(Value::as_object_mut)
-        {
-            spec.retain(|field, _| field == "nodeName");
-        }
-    }
-}
-
 /// Turns the times in which versions were seen into the times in which they hold.
 fn settle(life: &mut Vec<Version>, listed: &BTreeSet<i64>) {
     life.sort_by(|a, b| {
         (a.seen_from_ms, a.seen_to_ms, &a.uid)
             .cmp(&(b.seen_from_ms, b.seen_to_ms, &b.uid))
-            .then_with(|| a.body.to_string().cmp(&b.body.to_string()))
+            .then_with(|| a.json.cmp(&b.json))
     });
     // The same version seen in two ingest windows is one version.
     let mut merged: Vec<Version> = Vec::with_capacity(life.len());
@@ -233,7 +314,7 @@ fn settle(life: &mut Vec<Version>, listed: &BTreeSet<i64>) {
             .last()
             .is_some_and(|last| missing(listed, last.seen_to_ms, version.seen_from_ms).is_some());
         match merged.last_mut() {
-            Some(last) if !gone && last.uid == version.uid && last.body == version.body => {
+            Some(last) if !gone && last.uid == version.uid && last.says_the_same(&version) => {
                 last.seen_to_ms = last.seen_to_ms.max(version.seen_to_ms);
             }
             _ => merged.push(version),

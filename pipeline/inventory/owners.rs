@@ -56,7 +56,7 @@ pub(super) fn chain(
         if !seen.insert(above.clone()) {
             break;
         }
-        body = store.nearest(&above, ms).map(|version| &version.body);
+        body = store.nearest(&above, ms).map(|version| version.body());
         hops.push(above.clone());
         here = above;
     }
@@ -179,7 +179,9 @@ mod tests {
             kind: kind.into(),
             namespace: "chat".into(),
             name: name.into(),
-            json: serde_json::json!({"metadata": {"ownerReferences": owners}}).to_string(),
+            json: serde_json::json!({"metadata": {"ownerReferences": owners}})
+                .to_string()
+                .into(),
             seen_from_ms: 10,
             seen_to_ms: 10,
             ..ObjectVersion::default()
@@ -295,7 +297,7 @@ mod tests {
             &[],
         );
         let key = Key::new("pod", "chat", "big-0-1");
-        let body = &store.versions(&key)[0].body;
+        let body = store.versions(&key)[0].body();
         let hops = chain(&store, &Metrics::new(&[], 1), &key, Some(body), 10);
         assert_eq!(hops.len(), 4);
         assert_eq!(hops[3].kind, "leaderworkerset.leaderworkerset.x-k8s.io");
@@ -311,7 +313,7 @@ mod tests {
             &[],
         );
         let key = Key::new("a.a", "chat", "x");
-        let body = &store.versions(&key)[0].body;
+        let body = store.versions(&key)[0].body();
         assert_eq!(
             names(&chain(&store, &Metrics::new(&[], 1), &key, Some(body), 0)),
             vec!["b.b/y"]

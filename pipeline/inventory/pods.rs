@@ -247,7 +247,7 @@ fn life<'a>(
         .versions
         .iter()
         .max_by_key(|version| version.seen_to_ms);
-    let body = newest.map(|version| &version.body);
+    let body = newest.map(|version| version.body());
     let first_seen = sampled
         .map(|(first, _)| first)
         .into_iter()
@@ -262,7 +262,7 @@ fn life<'a>(
         .versions
         .iter()
         .rev()
-        .find_map(|version| json::text(&version.body, &["spec", "nodeName"]))
+        .find_map(|version| json::text(version.body(), &["spec", "nodeName"]))
         .or_else(|| {
             evidence
                 .of("kube_pod_info")
@@ -274,7 +274,7 @@ fn life<'a>(
         evidence
             .versions
             .iter()
-            .find_map(|version| scheduled(&version.body))
+            .find_map(|version| scheduled(version.body()))
             .or_else(|| evidence.instant("kube_pod_status_scheduled_time"))
             .or_else(|| evidence.instant("kube_pod_start_time"))
             .unwrap_or(created_ms)
@@ -393,7 +393,7 @@ fn end(
     let deleted = evidence
         .versions
         .iter()
-        .filter_map(|version| json::time_ms(&version.body, &["metadata", "deletionTimestamp"]))
+        .filter_map(|version| json::time_ms(version.body(), &["metadata", "deletionTimestamp"]))
         .max()
         .or_else(|| evidence.instant("kube_pod_deletion_timestamp"));
     if let Some(deleted) = deleted.filter(|deleted| *deleted >= last_evidence) {
@@ -408,12 +408,12 @@ fn terminal(evidence: &Evidence<'_>) -> Option<i64> {
         .iter()
         .filter(|version| {
             matches!(
-                json::text(&version.body, &["status", "phase"]),
+                json::text(version.body(), &["status", "phase"]),
                 Some("Succeeded" | "Failed")
             )
         })
         .map(|version| {
-            json::items(&version.body, &["status", "containerStatuses"])
+            json::items(version.body(), &["status", "containerStatuses"])
                 .iter()
                 .filter_map(|status| json::time_ms(status, &["state", "terminated", "finishedAt"]))
                 .max()
@@ -439,7 +439,7 @@ fn terminal(evidence: &Evidence<'_>) -> Option<i64> {
 fn ready(metrics: &Metrics<'_>, evidence: &Evidence<'_>, scheduled_ms: i64) -> Vec<(i64, bool)> {
     let mut exact: BTreeSet<(i64, bool)> = BTreeSet::new();
     for version in &evidence.versions {
-        let body = &version.body;
+        let body = version.body();
         let condition = condition_since(body, "Ready");
         if let Some((since, status)) = condition {
             exact.insert((since, status));

@@ -43,7 +43,8 @@ pub(super) fn floor(
         let in_force = versions
             .iter()
             .find(|version| version.from_ms <= ms && ms < version.to_ms);
-        if in_force.is_some_and(|version| selects(&version.body, view) && keeps_one(&version.body))
+        if in_force
+            .is_some_and(|version| selects(version.body(), view) && keeps_one(version.body()))
         {
             return (2, format!("poddisruptionbudget {}", key.name));
         }
@@ -137,7 +138,7 @@ pub(super) fn slos(
             .get("dgdr.nvidia.com/namespace")
             .unwrap_or(&view.top.namespace);
         let key = Key::new("dynamographdeploymentrequest.nvidia.com", namespace, name);
-        store.nearest(&key, ms).map(|version| &version.body)
+        store.nearest(&key, ms).map(|version| version.body())
     });
     for body in request.into_iter().chain([view.top_body]) {
         let sla = json::get(body, &["spec", "sla"]);
@@ -182,7 +183,7 @@ pub(super) fn team(
 ) -> (Option<String>, String) {
     let key = Key::new("namespace", "", namespace);
     let labels = Labels {
-        body: store.nearest(&key, ms).map(|version| &version.body),
+        body: store.nearest(&key, ms).map(|version| version.body()),
         series: metrics::labels_series(metrics.of("kube_namespace_labels", "", namespace), ms),
     };
     let of = |label: &str| {

@@ -183,7 +183,7 @@ pub(super) fn of_revisions(
         .chain([top])
         .filter(|key| key.kind == "service.serving.knative.dev");
     for version in services.flat_map(|key| store.versions(key)) {
-        let traffic = json::items(&version.body, &["status", "traffic"]);
+        let traffic = json::items(version.body(), &["status", "traffic"]);
         if traffic.is_empty() {
             continue;
         }
@@ -225,11 +225,9 @@ pub(super) fn of_cluster(store: &ObjectStore, window: TimeWindow) -> Vec<DataQua
     let mut without = 0;
     for kind in ACTED_ON {
         for (_, versions) in store.of_kind(kind) {
-            for version in versions.iter().filter(|version| version.body.is_object()) {
+            for version in versions.iter().filter(|version| version.is_known) {
                 seen += 1;
-                if json::items(&version.body, &["metadata", "managedFields"]).is_empty() {
-                    without += 1;
-                }
+                without += usize::from(!version.managed);
             }
         }
     }

@@ -111,7 +111,7 @@ pub async fn read(
                 namespace: namespace.value(row).to_owned(),
                 name: name.value(row).to_owned(),
                 uid: text_at(&uid, row),
-                json: json.value(row).to_owned(),
+                json: json.value(row).into(),
                 seen_from_ms: from.value(row),
                 seen_to_ms: to.value(row),
             }));

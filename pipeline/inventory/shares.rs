@@ -101,7 +101,7 @@ fn slice_devices(store: &ObjectStore) -> BTreeMap<(String, String, String), Clai
     let mut out = BTreeMap::new();
     for (_, versions) in store.of_kind("resourceslice.resource.k8s.io") {
         for version in versions {
-            let spec = json::get(&version.body, &["spec"]);
+            let spec = json::get(version.body(), &["spec"]);
             let driver = json::text(spec, &["driver"]).unwrap_or("");
             let pool = json::text(spec, &["pool", "name"]).unwrap_or("");
             for device in json::items(spec, &["devices"]).iter().take(MAX_DEVICES) {
@@ -156,7 +156,7 @@ fn claimed(
             continue;
         };
         for result in json::items(
-            &version.body,
+            version.body(),
             &["status", "allocation", "devices", "results"],
         ) {
             let field = |name: &str| json::text(result, &[name]).unwrap_or("").to_owned();

@@ -10,16 +10,21 @@ use super::systems::{View, World};
 
 static NULL: Value = Value::Null;
 
-/// The view of a family; `pod` is the body of the pod that stands for it.
+/// The view of a family; `pod` is the body of the pod that stands for it, and `own` has the objects
+/// whose bodies are kept for this family only.
 pub(super) fn view<'v>(
     store: &'v ObjectStore,
+    own: &'v ObjectStore,
     top: &'v Key,
     family: &'v Family,
     scalers: &'v [Scaler],
     pod: Option<&'v Value>,
     ms: i64,
 ) -> View<'v> {
-    let body_of = |key: &Key| store.nearest(key, ms).map(|version| &version.body);
+    let body_of = |key: &Key| {
+        let version = own.nearest(key, ms).or_else(|| store.nearest(key, ms))?;
+        Some(version.body())
+    };
     // The one that counts first; what a resource declares of itself is its adapter's.
     let mut aiming: Vec<&Scaler> = scalers
         .iter()

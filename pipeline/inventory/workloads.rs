@@ -27,7 +27,7 @@ use super::pods::PodLife;
 use super::policy;
 use super::quality;
 use super::rows::{Row, WorkloadRow};
-use super::scalers::Scaler;
+use super::scalers::{HPA, Scaler};
 use super::systems::{self, Candidate, Facts, View};
 use super::timeline;
 use super::views;
@@ -91,14 +91,35 @@ impl<'a> Context<'_, 'a> {
             sizes,
             seen_gpu_milli: self.seen_gpu_milli(family),
         };
+        // Its objects are parsed for it alone: their history is the largest part of a fleet's.
+        let generated: Vec<Key> = known
+            .scalers
+            .iter()
+            .map(|scaler| {
+                Key::new(
+                    HPA,
+                    &scaler.key.namespace,
+                    &format!("keda-hpa-{}", scaler.key.name),
+                )
+            })
+            .collect();
+        let scalers = known.scalers.iter().map(|scaler| &scaler.key);
+        let own = self.store.part(
+            family
+                .members
+                .iter()
+                .chain([top])
+                .chain(scalers)
+                .chain(&generated),
+        );
         let mut cuts = self.cuts(&known);
         let face = self
             .face(family, life.end_ms)
             .map(|index| &self.pods[index]);
-        let labels = |name: &str| self.last_label(&known, face, name);
+        let labels = |name: &str| last_label(&own, &known, face, name);
         self.network
             .cuts(self.store, &top.namespace, &labels, &mut cuts);
-        let both = timeline::constant(life, &cuts, |ms| self.facts(&known, ms));
+        let both = timeline::constant(life, &cuts, |ms| self.facts(&known, &own, ms));
         let (parts, details): (Vec<_>, Vec<_>) = both
             .into_iter()
             .map(|(window, (row, detail))| ((window, row), (window, detail)))
@@ -126,6 +147,7 @@ impl<'a> Context<'_, 'a> {
         }
         let events = Told {
             context: self,
+            own: &own,
             top,
             family,
             scalers: &known.scalers,
@@ -147,25 +169,6 @@ impl<'a> Context<'_, 'a> {
             events,
             portrait,
         })
-    }
-
-    /// A label of the newest pod, else of the last template that the family's objects have.
-    fn last_label(
-        &self,
-        known: &Known<'_, 'a>,
-        face: Option<&PodLife<'a>>,
-        name: &str,
-    ) -> Option<String> {
-        let of_pod = face.and_then(|pod| pod.labels.get(name));
-        let of_template = || {
-            let mut objects = known.family.members.iter().chain([known.top]);
-            objects.find_map(|key| {
-                let body = &self.store.versions(key).last()?.body;
-                json::text(body, &["spec", "template", "metadata", "labels", name])
-                    .or_else(|| json::text(body, &["metadata", "labels", name]))
-            })
-        };
-        of_pod.or_else(of_template).map(str::to_owned)
     }
 
     fn life(&self, top: &Key, family: &Family, sizes: &[ValueRun]) -> Option<TimeWindow> {
@@ -267,12 +270,17 @@ impl<'a> Context<'_, 'a> {
         })
     }
 
-    fn facts(&self, known: &Known<'_, 'a>, ms: i64) -> (WorkloadRow, WorkloadDetailRow) {
+    fn facts(
+        &self,
+        known: &Known<'_, 'a>,
+        own: &ObjectStore,
+        ms: i64,
+    ) -> (WorkloadRow, WorkloadDetailRow) {
         let (top, family, telemetry) = (known.top, known.family, &known.telemetry);
         let scaler = known.scalers.first().copied();
         let face = self.face(family, ms).map(|index| &self.pods[index]);
         let pod = face.and_then(|pod| pod.body);
-        let view = views::view(self.store, top, family, self.scalers, pod, ms);
+        let view = views::view(self.store, own, top, family, self.scalers, pod, ms);
         let system = systems::of(&view);
         let facts = (system.facts)(&view);
         let lines = command_lines(&view, &facts);
@@ -407,6 +415,25 @@ impl<'a> Context<'_, 'a> {
         }
         identity::decide(self.catalogue, candidates, telemetry, lines)
     }
+}
+
+/// A label of the newest pod, else of the last template that the family's objects have.
+fn last_label(
+    own: &ObjectStore,
+    known: &Known<'_, '_>,
+    face: Option<&PodLife<'_>>,
+    name: &str,
+) -> Option<String> {
+    let of_pod = face.and_then(|pod| pod.labels.get(name));
+    let of_template = || {
+        let mut objects = known.family.members.iter().chain([known.top]);
+        objects.find_map(|key| {
+            let body = own.versions(key).last()?.body();
+            json::text(body, &["spec", "template", "metadata", "labels", name])
+                .or_else(|| json::text(body, &["metadata", "labels", name]))
+        })
+    };
+    of_pod.or_else(of_template).map(str::to_owned)
 }
 
 /// The rows of stretches that touch the window, cut to it.

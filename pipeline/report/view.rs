@@ -89,11 +89,30 @@ pub struct FindingData {
 pub struct RecommendationData {
     pub id: String,
     pub action: String,
+    /// In the order in which they are made; empty where none can be written.
+    pub changes: Vec<ChangeData>,
+    pub not_possible: Option<String>,
+    /// Fewest and most replicas after the change.
+    pub limits: Vec<(String, i64)>,
+    pub expires: Option<String>,
+    pub risk: String,
+    pub disruption: String,
+}
+
+/// One change of one object, as its controller keeps it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChangeData {
     pub object: String,
     pub field: String,
-    pub current: Option<String>,
-    pub proposed: Option<String>,
-    pub risk: String,
+    pub current: String,
+    pub proposed: String,
+    /// RFC 6902, as canonical JSON.
+    pub patch: String,
+    pub inverse: String,
+    pub managed_by: Option<String>,
+    pub observed_at: Option<String>,
+    pub warnings: Vec<String>,
+    pub verify: Vec<String>,
 }
 
 /// One workload's part of the ledger.

@@ -144,8 +144,6 @@ SELECT
   CASE WHEN by_cpu_ms >= by_memory_ms THEN 'Feed the GPUs first (see the CPU finding); the scaler then comes down by itself.'
     ELSE 'Give the KV cache room first; the scaler then comes down by itself.' END AS remedy,
   CAST(NULL AS VARCHAR) AS remedy_action,
-  remedy_object AS remedy_object,
-  remedy_replicas_field AS remedy_field,
   CAST(NULL AS VARCHAR) AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'low' AS remedy_risk,

@@ -147,8 +147,6 @@ SELECT
   CAST(0 AS BIGINT) AS band_percent,
   'Ask who changed it and why; see the scaling events of the week.' AS remedy,
   CAST(NULL AS VARCHAR) AS remedy_action,
-  remedy_object AS remedy_object,
-  remedy_replicas_field AS remedy_field,
   CAST(NULL AS VARCHAR) AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'low' AS remedy_risk,

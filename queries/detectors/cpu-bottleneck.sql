@@ -371,8 +371,6 @@ SELECT
     ELSE 'Raise the CPU limit of ' || COALESCE(upstream, 'what stands before it') || '.'
   END AS remedy,
   CAST(NULL AS VARCHAR) AS remedy_action,
-  remedy_object AS remedy_object,
-  remedy_replicas_field AS remedy_field,
   CAST(NULL AS VARCHAR) AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'low' AS remedy_risk,

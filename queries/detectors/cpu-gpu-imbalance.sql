@@ -176,9 +176,7 @@ SELECT
   'Raise or remove the CPU limit of the container that feeds the GPU'
     || COALESCE(' from ' || CAST(CAST(round(CAST(limit_milli AS DOUBLE) / 1000.0) AS BIGINT) AS VARCHAR)
       || ' to about ' || CAST(needed_cores AS VARCHAR) || ' cores.', '.') AS remedy,
-  'raise-cpu-limit' AS remedy_action,
-  workload_kind || '/' || namespace || '/' || workload_name AS remedy_object,
-  'spec.template.spec.containers[*].resources.limits.cpu' AS remedy_field,
+  'cpu' AS remedy_action,
   CASE WHEN needed_cores IS NOT NULL THEN CAST(limit_milli AS VARCHAR) || 'm' END AS remedy_current,
   CAST(needed_cores AS VARCHAR) AS remedy_proposed,
   'low' AS remedy_risk,

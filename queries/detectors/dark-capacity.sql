@@ -179,9 +179,7 @@ SELECT
     WHEN used_ms = 0 THEN 'Remove it or scale it to zero.'
     ELSE 'Scale it to zero for its dark hours, by schedule or by its own demand.'
   END AS remedy,
-  'scale-to-zero' AS remedy_action,
-  remedy_object,
-  remedy_replicas_field AS remedy_field,
+  CASE WHEN used_ms = 0 THEN 'stop' ELSE 'scale-to-zero' END AS remedy_action,
   CAST(COALESCE(min_replicas, replicas) AS VARCHAR) AS remedy_current,
   '0' AS remedy_proposed,
   CASE WHEN used_ms = 0 THEN 'low' ELSE 'medium' END AS remedy_risk,

@@ -201,8 +201,6 @@ SELECT
   CAST(0 AS BIGINT) AS band_percent,
   'Ask whether ' || first_one || ' and ' || last_one || ' may share an engine; if so serve the model once and point both routes at it.' AS remedy,
   CAST(NULL AS VARCHAR) AS remedy_action,
-  CAST(NULL AS VARCHAR) AS remedy_object,
-  CAST(NULL AS VARCHAR) AS remedy_field,
   CAST(NULL AS VARCHAR) AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'medium' AS remedy_risk,

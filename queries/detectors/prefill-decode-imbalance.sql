@@ -197,8 +197,6 @@ SELECT
   CAST(0 AS BIGINT) AS band_percent,
   'Move replicas from ' || CASE WHEN prefill_waits THEN prefill_name || ' to ' || decode_name ELSE decode_name || ' to ' || prefill_name END || ', and watch the time to first token.' AS remedy,
   CAST(NULL AS VARCHAR) AS remedy_action,
-  CAST(NULL AS VARCHAR) AS remedy_object,
-  CAST(NULL AS VARCHAR) AS remedy_field,
   CAST(NULL AS VARCHAR) AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'medium' AS remedy_risk,

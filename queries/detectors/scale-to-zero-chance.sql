@@ -234,8 +234,6 @@ SELECT
   CAST(0 AS BIGINT) AS band_percent,
   'Let ' || COALESCE(scaler_kind || '/' || scaler_name, 'its scaler') || ' take it to zero in its pauses, after asking who would wait for the cold start.' AS remedy,
   'scale-to-zero' AS remedy_action,
-  remedy_object AS remedy_object,
-  remedy_replicas_field AS remedy_field,
   CAST(COALESCE(min_replicas, replicas) AS VARCHAR) AS remedy_current,
   '0' AS remedy_proposed,
   'medium' AS remedy_risk,

@@ -174,8 +174,6 @@ SELECT
   CAST(0 AS BIGINT) AS band_percent,
   'Roll back what does not start, or scale it down until its cause is mended.' AS remedy,
   'roll-back' AS remedy_action,
-  remedy_object AS remedy_object,
-  'spec.template' AS remedy_field,
   CAST(NULL AS VARCHAR) AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'low' AS remedy_risk,

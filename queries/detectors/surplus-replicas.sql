@@ -334,9 +334,7 @@ SELECT
     WHEN autoscaler IS NULL THEN 'Lower the replicas to what the peak needs.'
     ELSE 'Lower the minimum of the autoscaler to what the quiet hours need.'
   END AS remedy,
-  CASE WHEN by_target THEN 'raise-scaler-target' ELSE 'lower-min-replicas' END AS remedy_action,
-  remedy_object,
-  CASE WHEN by_target THEN 'target' ELSE remedy_replicas_field END AS remedy_field,
+  CASE WHEN by_target THEN 'scaler-target' ELSE 'bounds' END AS remedy_action,
   CASE WHEN by_target THEN CAST(NULL AS VARCHAR) ELSE CAST(current_replicas AS VARCHAR) END
     AS remedy_current,
   CASE WHEN by_target THEN CAST(NULL AS VARCHAR) ELSE CAST(proposed_replicas AS VARCHAR) END

@@ -180,11 +180,10 @@ SELECT
   alive_at_end AS alive,
   COALESCE(candidate_band_percent, 0) AS band_percent,
   COALESCE('Move it to ' || candidate_text || '.', 'None.') AS remedy,
-  'move-tier' AS remedy_action,
-  remedy_object,
-  remedy_tier_field AS remedy_field,
+  'tier' AS remedy_action,
   gpu_product AS remedy_current,
   candidate_product AS remedy_proposed,
+  candidate_gpu_milli AS remedy_gpu_milli,
   'medium' AS remedy_risk,
   'both tiers run side by side while traffic moves; latency rises to what is predicted'
     AS remedy_disruption,

@@ -215,8 +215,6 @@ SELECT
   END || 'Pack the workloads of ' || CASE WHEN instance_type = '' THEN 'these nodes'
     ELSE instance_type END || ' on fewer nodes and return what is then empty.' AS remedy,
   'return-capacity' AS remedy_action,
-  'instance-type/' || instance_type AS remedy_object,
-  'nodes' AS remedy_field,
   CAST(NULL AS VARCHAR) AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'medium' AS remedy_risk,

@@ -164,8 +164,6 @@ SELECT
   CAST(0 AS BIGINT) AS band_percent,
   'Agree on the maximum of its scaler with who pays for it; a signed decision makes the change a governed one.' AS remedy,
   CAST(NULL AS VARCHAR) AS remedy_action,
-  remedy_object AS remedy_object,
-  remedy_replicas_field AS remedy_field,
   CAST(NULL AS VARCHAR) AS remedy_current,
   CAST(NULL AS VARCHAR) AS remedy_proposed,
   'low' AS remedy_risk,

@@ -1,2 +1,32 @@
--- The table as the publication names it.
-SELECT * FROM recommendations
+-- Recommendations of the runs that the publication names: what would be changed, where, and why not
+-- where nothing can be written. `changes_json` holds patch, inverse and preconditions.
+SELECT
+  recommendation_id,
+  finding_id,
+  detector,
+  action,
+  cluster,
+  namespace,
+  workload_kind,
+  workload_name,
+  team,
+  object,
+  field,
+  current_value,
+  proposed_value,
+  wished_value,
+  not_possible,
+  changes_json,
+  limit_min_replicas,
+  limit_max_replicas,
+  limits_json,
+  to_timestamp_millis(expires_ms) AS expires,
+  assumes_json,
+  net_monthly_usd,
+  net_p10_usd,
+  net_p90_usd,
+  realisable_monthly_usd,
+  risk,
+  disruption,
+  sha256
+FROM recommendations

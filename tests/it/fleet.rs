@@ -83,7 +83,7 @@ pub(crate) fn seen(body: &Value) -> ObjectVersion {
         namespace: field("/metadata/namespace"),
         name: field("/metadata/name"),
         uid: None,
-        json: body.to_string(),
+        json: body.to_string().into(),
         seen_from_ms: at,
         seen_to_ms: at,
     }

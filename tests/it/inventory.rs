@@ -82,7 +82,7 @@ fn object(body: Value, from_ms: i64, to_ms: i64) -> ObjectVersion {
             .pointer("/metadata/uid")
             .and_then(Value::as_str)
             .map(str::to_owned),
-        json: body.to_string(),
+        json: body.to_string().into(),
         seen_from_ms: from_ms,
         seen_to_ms: to_ms,
     }

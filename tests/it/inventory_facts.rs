@@ -38,7 +38,7 @@ fn seen(body: &Value, from: i64, to: i64) -> ObjectVersion {
         namespace: field("/metadata/namespace").to_owned(),
         name: field("/metadata/name").to_owned(),
         uid: None,
-        json: body.to_string(),
+        json: body.to_string().into(),
         seen_from_ms: day() + from,
         seen_to_ms: day() + to,
     }

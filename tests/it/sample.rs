@@ -409,6 +409,125 @@ fn the_manifest_verifies_and_a_flipped_byte_does_not() {
     );
 }
 
+/// The newest body of an object in the sample's exports.
+fn exported(cluster: &str, target: &Value) -> Option<Value> {
+    let folder = root().join("sample-data/kubernetes").join(cluster);
+    let mut snapshots: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    snapshots.sort();
+    let (kind, _) = target["kind"].as_str()?.split_once('.').unwrap_or_default();
+    let files = fs::read_dir(snapshots.last()?).unwrap();
+    files
+        .filter_map(|entry| {
+            serde_json::from_slice::<Value>(&fs::read(entry.unwrap().path()).unwrap()).ok()
+        })
+        .filter_map(|list| list["items"].as_array().cloned())
+        .flatten()
+        .find(|item| {
+            item["kind"]
+                .as_str()
+                .is_some_and(|name| name.eq_ignore_ascii_case(kind))
+                && item["apiVersion"] == target["api_version"]
+                && item["metadata"]["name"] == target["name"]
+                && item["metadata"]["namespace"] == target["namespace"]
+        })
+}
+
+#[test]
+fn recommendations_are_changes_that_can_be_made_and_taken_back() {
+    let run = run();
+    let bytes = fs::read(run.report.join("recommendations.json")).unwrap();
+    let all: Vec<Value> = serde_json::from_slice(&bytes).unwrap();
+    let findings = run.findings();
+    let alarms = findings
+        .iter()
+        .filter(|one| !one["recommendation"].is_null());
+    assert_eq!(all.len(), alarms.count());
+    let mut made = 0;
+    for one in &all {
+        let id = one["recommendation_id"].as_str().unwrap();
+        let changes = one["changes"].as_array().unwrap();
+        assert_eq!(
+            changes.is_empty(),
+            !one["not_possible"].is_null(),
+            "{id} says neither what to change nor why not"
+        );
+        assert_eq!(one["expires"], "2026-12-07T00:00:00Z", "{id}");
+        let mut bodies: BTreeMap<String, (Value, Value)> = BTreeMap::new();
+        for change in changes {
+            let target = &change["target"];
+            let found = exported(one["cluster"].as_str().unwrap(), target);
+            let observed =
+                found.unwrap_or_else(|| panic!("{id} names {target}, which is not there"));
+            let (live, _) = bodies
+                .entry(target.to_string())
+                .or_insert_with(|| (observed.clone(), observed));
+            let patch: json_patch::Patch = serde_json::from_value(change["patch"].clone()).unwrap();
+            json_patch::patch(live, &patch).unwrap();
+            made += 1;
+        }
+        for change in changes.iter().rev() {
+            let (live, _) = bodies.get_mut(&change["target"].to_string()).unwrap();
+            let inverse: json_patch::Patch =
+                serde_json::from_value(change["inverse"].clone()).unwrap();
+            json_patch::patch(live, &inverse).unwrap();
+        }
+        for (live, observed) in bodies.values() {
+            assert_eq!(live, observed, "{id} is not undone");
+        }
+    }
+    assert!(made >= 5, "only {made} changes could be written");
+    // KServe clamps `minReplicas: 0` of its HPA class: the service is stopped by its annotation.
+    let eval = all
+        .iter()
+        .find(|one| one["workload_name"] == "qwen-32b-eval")
+        .unwrap();
+    assert_eq!(
+        eval["changes"][0]["field"],
+        "/metadata/annotations/serving.kserve.io~1stop"
+    );
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(run.report.join("manifest.dsse.json")).unwrap()).unwrap();
+    let payload = base64::Engine::decode(
+        &base64::engine::general_purpose::STANDARD,
+        manifest["payload"].as_str().unwrap(),
+    )
+    .unwrap();
+    let statement: Value = serde_json::from_slice(&payload).unwrap();
+    let bound: BTreeMap<String, Value> = statement["predicate"]["recommendations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["recommendation_id"].to_string(), one.clone()))
+        .collect();
+    let lines = text(&bytes);
+    for one in &all {
+        let mut same = bound[&one["recommendation_id"].to_string()].clone();
+        let fields = same.as_object_mut().unwrap();
+        let sha256 = fields.remove("sha256").unwrap();
+        assert!(fields.remove("evidence_sha256").is_some());
+        assert_eq!(&same, one);
+        let line = idleproof::model::canonical::to_canonical(one).unwrap();
+        assert!(lines.contains(&line));
+        assert_eq!(
+            sha256,
+            idleproof::model::canonical::sha256_hex(line.as_bytes())
+        );
+    }
+    let rows = sql(
+        run,
+        "SELECT recommendation_id, object, not_possible FROM v_recommendations",
+    );
+    assert_eq!(rows.len(), all.len());
+    let html = fs::read_to_string(run.report.join("report.html")).unwrap();
+    for row in rows.iter().filter(|row| row["not_possible"].is_null()) {
+        let object = row["object"].as_str().unwrap();
+        assert!(html.contains(object), "the report does not name {object}");
+    }
+}
+
 #[test]
 fn rows_come_in_every_form() {
     let run = run();

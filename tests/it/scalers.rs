@@ -379,6 +379,7 @@ fn thoras_changes_fit_its_published_schema() {
             container: Some("main".to_owned()),
             request: Some("6".to_owned()),
             limit: None,
+            unlimited: false,
         }),
         ..Wish::default()
     };

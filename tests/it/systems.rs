@@ -48,7 +48,7 @@ fn inputs(bodies: &[Value]) -> Inputs {
             namespace: text(body, "/metadata/namespace"),
             name: text(body, "/metadata/name"),
             uid: None,
-            json: body.to_string(),
+            json: body.to_string().into(),
             seen_from_ms: 1_000,
             seen_to_ms: 1_000,
         })

@@ -45,10 +45,11 @@ pub fn run_rows(
     let mut rows = BTreeMap::new();
     for (cluster, (findings, claims)) in split {
         let failed = |table: &str| DetectError::arrow(format!("build rows of `{table}`"));
-        let proposed: Vec<&Recommendation> = findings
+        let proposed: Vec<Proposed<'_>> = findings
             .iter()
-            .filter_map(|finding| finding.recommendation.as_ref())
+            .filter_map(|finding| Some((*finding, finding.recommendation.as_ref()?)))
             .collect();
+        let proposed: Vec<&Proposed<'_>> = proposed.iter().collect();
         rows.insert(
             cluster.to_owned(),
             RunRows {
@@ -177,41 +178,123 @@ fn findings_batch(rows: &[&Finding]) -> Result<RecordBatch, DetectError> {
     build()
 }
 
-fn recommendations_batch(rows: &[&Recommendation]) -> Result<RecordBatch, DetectError> {
+/// A recommendation beside the finding whose dollars it has.
+type Proposed<'a> = (&'a Finding, &'a Recommendation);
+
+fn recommendations_batch(rows: &[&Proposed<'_>]) -> Result<RecordBatch, DetectError> {
     let failed = || DetectError::arrow("build rows of `recommendations`");
+    let sha256 = |(finding, _): &Proposed<'_>| {
+        Ok::<_, DetectError>(finding.recommendation_sha256()?.unwrap_or_default())
+    };
+    let dollars = |pick: fn(&Finding) -> Option<Decimal>| {
+        usd(rows, |(finding, _)| pick(finding)).map_err(failed())
+    };
+    let count = |name: &'static str| {
+        let counts = rows
+            .iter()
+            .map(|(_, one)| one.answer.limits.get(name).copied());
+        Arc::new(counts.collect::<Int64Array>()) as ArrayRef
+    };
+    let texts = |pick: fn(&Recommendation) -> String| {
+        owned(rows, |(_, one)| Ok::<_, DetectError>(pick(one)))
+    };
+    let expires = rows.iter().map(|(_, one)| one.answer.expires_ms);
     RecordBatch::try_from_iter_with_nullable([
         (
             "recommendation_id",
-            words(rows, |r| Some(&r.recommendation_id)),
+            words(rows, |(_, one)| Some(&one.recommendation_id)),
             false,
         ),
-        ("finding_id", words(rows, |r| Some(&r.finding_id)), false),
-        ("action", words(rows, |r| Some(&r.action)), false),
-        ("object", words(rows, |r| Some(&r.object)), false),
-        ("field", words(rows, |r| Some(&r.field)), false),
+        (
+            "finding_id",
+            words(rows, |(one, _)| Some(&one.finding_id)),
+            false,
+        ),
+        (
+            "detector",
+            words(rows, |(one, _)| Some(&one.detector)),
+            false,
+        ),
+        ("action", words(rows, |(_, one)| Some(&one.action)), false),
+        (
+            "namespace",
+            words(rows, |(one, _)| Some(&one.namespace)),
+            false,
+        ),
+        (
+            "workload_kind",
+            words(rows, |(one, _)| Some(&one.workload_kind)),
+            false,
+        ),
+        (
+            "workload_name",
+            words(rows, |(one, _)| Some(&one.workload_name)),
+            false,
+        ),
+        ("team", words(rows, |(one, _)| one.team.as_deref()), true),
+        ("object", texts(Recommendation::objects)?, false),
+        (
+            "field",
+            texts(|one| one.joined(|change| &change.field))?,
+            false,
+        ),
         (
             "current_value",
-            words(rows, |r| r.current_value.as_deref()),
-            true,
+            texts(|one| one.joined(|change| &change.current))?,
+            false,
         ),
         (
             "proposed_value",
-            words(rows, |r| r.proposed_value.as_deref()),
+            texts(|one| one.joined(|change| &change.proposed))?,
+            false,
+        ),
+        (
+            "wished_value",
+            words(rows, |(_, one)| one.wished.as_deref()),
+            true,
+        ),
+        (
+            "changes_json",
+            owned(rows, |(_, one)| one.changes_json())?,
+            false,
+        ),
+        (
+            "not_possible",
+            words(rows, |(_, one)| one.answer.not_possible.as_deref()),
+            true,
+        ),
+        ("limit_min_replicas", count("min_replicas"), true),
+        ("limit_max_replicas", count("max_replicas"), true),
+        (
+            "limits_json",
+            owned(rows, |(_, one)| one.limits_json())?,
+            false,
+        ),
+        (
+            "expires_ms",
+            Arc::new(expires.collect::<Int64Array>()) as ArrayRef,
             true,
         ),
         (
             "assumes_json",
-            owned(rows, Recommendation::assumes_json)?,
+            owned(rows, |(_, one)| one.assumes_json())?,
             false,
         ),
+        ("net_monthly_usd", dollars(|one| one.net_monthly_usd)?, true),
+        ("net_p10_usd", dollars(|one| one.net_p10_usd)?, true),
+        ("net_p90_usd", dollars(|one| one.net_p90_usd)?, true),
         (
-            "net_monthly_usd",
-            usd(rows, |r| r.net_monthly_usd).map_err(failed())?,
+            "realisable_monthly_usd",
+            dollars(|one| one.realisable_monthly_usd)?,
             true,
         ),
-        ("risk", words(rows, |r| Some(&r.risk)), false),
-        ("disruption", words(rows, |r| Some(&r.disruption)), false),
-        ("sha256", owned(rows, Recommendation::sha256)?, false),
+        ("risk", words(rows, |(_, one)| Some(&one.risk)), false),
+        (
+            "disruption",
+            words(rows, |(_, one)| Some(&one.disruption)),
+            false,
+        ),
+        ("sha256", owned(rows, sha256)?, false),
     ])
     .map_err(failed())
 }

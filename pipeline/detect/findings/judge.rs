@@ -37,7 +37,7 @@ pub(super) fn confidence(grounds: &Grounds<'_>) -> Confidence {
     }
     match grounds.coverage {
         Some(seen) if seen < 0.8 => {
-            caps.push((0, "a fifth and more of its time was not seen".to_owned()))
+            caps.push((0, "a fifth and more of its time was not seen".to_owned()));
         }
         Some(seen) if seen < 0.95 => {
             caps.push((

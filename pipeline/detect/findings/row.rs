@@ -43,14 +43,14 @@ pub struct FoundRow {
     pub shown: Option<(i64, String)>,
 }
 
-/// The change that a detector proposes.
+/// The change that a detector wishes for: where it goes is the inventory's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remedy {
     pub action: String,
-    pub object: String,
-    pub field: String,
     pub current: Option<String>,
     pub proposed: Option<String>,
+    /// GPUs of one replica after the change, where the detector says so.
+    pub gpu_milli: Option<i64>,
     pub risk: String,
     pub disruption: String,
 }
@@ -127,8 +127,11 @@ fn read(detector: &Detector, batch: &RecordBatch, first: usize) -> Result<Vec<Fo
     let (reason, existed) = (words("reason")?, numbers("existed_ms")?);
     let (alive, band) = (numbers("alive")?, numbers("band_percent")?);
     let (remedy, action) = (words("remedy")?, words("remedy_action")?);
-    let (object, field) = (words("remedy_object")?, words("remedy_field")?);
     let (current, proposed) = (words("remedy_current")?, words("remedy_proposed")?);
+    let gpu_milli = batch
+        .column_by_name("remedy_gpu_milli")
+        .map(|_| numbers("remedy_gpu_milli"))
+        .transpose()?;
     let (risk, disruption) = (words("remedy_risk")?, words("remedy_disruption")?);
     let evidence = evidence_columns(batch)?;
     let optional = |name: &str| batch.schema_ref().column_with_name(name).is_some();
@@ -177,10 +180,9 @@ fn read(detector: &Detector, batch: &RecordBatch, first: usize) -> Result<Vec<Fo
         let change = text_at(&action, row).map(|action| {
             Ok::<_, Fault>(Remedy {
                 action,
-                object: must(text_at(&object, row), "remedy_object")?,
-                field: must(text_at(&field, row), "remedy_field")?,
                 current: text_at(&current, row),
                 proposed: text_at(&proposed, row),
+                gpu_milli: gpu_milli.as_ref().and_then(|column| int_at(column, row)),
                 risk: must(text_at(&risk, row), "remedy_risk")?,
                 disruption: text_at(&disruption, row).unwrap_or_default(),
             })

@@ -24,10 +24,9 @@ fn row() -> FoundRow {
         remedy_text: "Return them.".to_owned(),
         remedy: Some(Remedy {
             action: "return-capacity".to_owned(),
-            object: "nodepool/a".to_owned(),
-            field: "spec.replicas".to_owned(),
             current: Some("2".to_owned()),
             proposed: Some("0".to_owned()),
+            gpu_milli: None,
             risk: "low".to_owned(),
             disruption: "none".to_owned(),
         }),
@@ -81,7 +80,7 @@ fn identity_is_detector_major_version_and_grain() {
     assert_eq!(found.finding_id, id);
     assert_eq!(found.handle, "idle/a/p5/H100-SXM-80");
     let proposed = found.recommendation.as_ref().unwrap();
-    let text = format!("{id}\nreturn-capacity\nnodepool/a\nspec.replicas");
+    let text = format!("{id}\nreturn-capacity");
     assert_eq!(
         proposed.recommendation_id,
         &sha256_hex(text.as_bytes())[..16]
@@ -176,4 +175,66 @@ fn canonical_bytes_have_no_floats_and_six_decimals() {
         text.contains(r#""evidence":[["b","1"],["a","2"]]"#),
         "{text}"
     );
+}
+
+#[test]
+fn what_is_accepted_stays_an_alarm_and_asks_for_nothing() {
+    let detector = detector();
+    let list = [Acceptance {
+        cluster: Some("a".to_owned()),
+        reason: "fail-over of the other region".to_owned(),
+        by: "ana@example.com".to_owned(),
+        until_ms: 14 * DAY_MS + 1,
+        ..Acceptance::default()
+    }];
+    let found = |until_ms| {
+        let mut list = list.clone();
+        list[0].until_ms = until_ms;
+        let worth = Some(worth(Some("3360")));
+        Finding::new(Valued {
+            detector: &detector,
+            row: row(),
+            net: worth.clone(),
+            gross: worth,
+            days: Some(Vec::new()),
+            shown_usd: None,
+            first_seen_ms: None,
+            assumes: Vec::new(),
+            acceptances: &list,
+        })
+        .unwrap()
+    };
+    let accepted = found(14 * DAY_MS + 1);
+    assert_eq!(
+        (accepted.status.as_str(), accepted.state),
+        ("alarm", "accepted")
+    );
+    assert_eq!(accepted.recommendation, None);
+    assert!(accepted.net_window_usd.is_some(), "it is still waste");
+    assert!(accepted.accepted.unwrap().contains("ana@example.com"));
+    // Its day has come: it is open again.
+    let open = found(14 * DAY_MS);
+    assert_eq!((open.state, open.accepted), ("open", None));
+    assert!(open.recommendation.is_some());
+}
+
+#[test]
+fn what_claims_nothing_shows_its_cost_and_adds_no_dollars() {
+    let detector = detector();
+    let shown = Finding::new(Valued {
+        detector: &detector,
+        row: row(),
+        net: None,
+        gross: None,
+        days: Some(Vec::new()),
+        shown_usd: Some(("1234.5".parse().unwrap(), "list (catalogue)".to_owned())),
+        first_seen_ms: None,
+        assumes: Vec::new(),
+        acceptances: &[],
+    })
+    .unwrap();
+    assert_eq!((shown.net_window_usd, shown.priority_usd), (None, None));
+    assert_eq!(shown.price_basis, "none");
+    let cost = ("cost_usd_not_claimed".to_owned(), "1234.50".to_owned());
+    assert!(shown.evidence.contains(&cost), "{:?}", shown.evidence);
 }

@@ -197,8 +197,8 @@ const REST: &str = "$window_start_ms AS window_start_ms, $window_end_ms AS windo
     'H100-SXM-80' AS gpu_product, CAST(NULL AS TEXT) AS team, \
     'llm on H100' AS headline, 'nobody needs it' AS because, 'Seen.' AS reason, \
     $window_end_ms - $window_start_ms AS existed_ms, CAST(1 AS BIGINT) AS alive, \
-    CAST(10 AS BIGINT) AS band_percent, 'Do it.' AS remedy, 'move-tier' AS remedy_action, \
-    'o' AS remedy_object, 'f' AS remedy_field, '3' AS remedy_current, '1' AS remedy_proposed, \
+    CAST(10 AS BIGINT) AS band_percent, 'Do it.' AS remedy, 'tier' AS remedy_action, \
+    '3' AS remedy_current, '1' AS remedy_proposed, \
     'low' AS remedy_risk, 'none' AS remedy_disruption, CAST(SUM(ms) AS BIGINT) AS ev_held_ms, \
     CAST(NULL AS BIGINT) AS ev_unseen";
 

@@ -162,7 +162,7 @@ pub(super) fn minor(version: &str) -> Option<i64> {
 /// The minor version of Kubernetes: nodes are never newer than the server.
 fn cluster_minor(store: &ObjectStore, metrics: &Metrics<'_>) -> Option<i64> {
     let bodies = store.of_kind("node").filter_map(|(_, versions)| {
-        let body = &versions.last()?.body;
+        let body = versions.last()?.body();
         minor(json::text(body, &["status", "nodeInfo", "kubeletVersion"])?)
     });
     let sampled = metrics
@@ -175,7 +175,7 @@ fn made_by_keda(store: &ObjectStore, key: &Key) -> bool {
     key.kind == HPA
         && (key.name.starts_with(KEDA_PREFIX)
             || store.versions(key).iter().any(|version| {
-                owners::controller(store, &version.body, &key.namespace)
+                owners::controller(store, version.body(), &key.namespace)
                     .is_some_and(|owner| owner.kind == SCALED_OBJECT)
             }))
 }
@@ -206,7 +206,7 @@ fn versions_of(store: &ObjectStore, key: &Key) -> (Vec<TimeWindow>, BTreeSet<i64
 
 fn owner_of(store: &ObjectStore, key: &Key) -> Option<Key> {
     let last = store.versions(key).last()?;
-    owners::controller(store, &last.body, &key.namespace)
+    owners::controller(store, last.body(), &key.namespace)
 }
 
 fn scaler(
@@ -221,7 +221,7 @@ fn scaler(
     if is_own
         && !versions
             .iter()
-            .any(|v| declared::policy(&key.kind, &v.body).is_some())
+            .any(|v| declared::policy(&key.kind, v.body()).is_some())
     {
         return None;
     }
@@ -254,7 +254,7 @@ fn scaler(
         versions
             .iter()
             .rev()
-            .find_map(|version| targets::target(store, &key, &version.body))
+            .find_map(|version| targets::target(store, &key, version.body()))
             .or_else(|| {
                 let info = series("kube_horizontalpodautoscaler_info").first()?;
                 let kind = info.label("scaletargetref_kind")?;
@@ -271,7 +271,7 @@ fn scaler(
         .iter()
         .any(|series| series.runs.iter().any(|run| run.value == 0.0));
     let bounds = timeline::constant(life, &cuts, |ms| {
-        let body = store.nearest(&key, ms).map(|version| &version.body);
+        let body = store.nearest(&key, ms).map(|version| version.body());
         let value = |metric: &str| {
             series(metric)
                 .iter()
@@ -328,7 +328,7 @@ fn thoras_scaler(
         .versions(key)
         .iter()
         .rev()
-        .find_map(|version| targets::target(store, key, &version.body))?;
+        .find_map(|version| targets::target(store, key, version.body()))?;
     let beside: Vec<&Scaler> = others
         .iter()
         .filter(|other| other.target == target && other.moves())
@@ -339,7 +339,7 @@ fn thoras_scaler(
     let bounds = timeline::constant(life, &cuts, |ms| {
         let mut policy = store
             .nearest(key, ms)
-            .map(|version| thoras::policy(&version.body))
+            .map(|version| thoras::policy(version.body()))
             .unwrap_or_default();
         let fallback = |of: fn(&Policy) -> Option<i64>| {
             beside.iter().find_map(|other| other.at(ms).and_then(of))
@@ -435,5 +435,5 @@ pub(super) fn rows(
 
 /// The body of an object at its latest.
 fn last_body<'a>(store: &'a ObjectStore, key: &Key) -> Option<&'a Value> {
-    store.versions(key).last().map(|version| &version.body)
+    store.versions(key).last().map(|version| version.body())
 }

@@ -91,7 +91,7 @@ mod tests {
             kind: kind.into(),
             namespace: "chat".into(),
             name: name.into(),
-            json: body.to_string(),
+            json: body.to_string().into(),
             seen_from_ms: 1,
             seen_to_ms: 1,
             ..ObjectVersion::default()

@@ -54,6 +54,7 @@ fn zero(view: &View<'_>, key: &Key, body: &Value, policy: &Policy) -> Remedy {
         draft.set(&["spec", "minReplicas"], value!(0));
         return draft
             .remedy(Action::Zero, &[shapes::PODS_GONE])
+            .waking()
             .warned("it wakes by its metrics only: check that they are measured without any pod");
     };
     stop(view, body).warned(format!(

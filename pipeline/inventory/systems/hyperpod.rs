@@ -153,7 +153,7 @@ fn replicas(view: &View<'_>, wish: &Wish) -> Vec<Remedy> {
             let wakes = scaling.to_string().contains("activationTargetValue");
             let remedy = draft.remedy(Action::Zero, &[shapes::PODS_GONE]);
             out.push(if wakes {
-                remedy
+                remedy.waking()
             } else {
                 remedy.warned(
                     "no trigger has an activationTargetValue: give one, or nothing wakes the endpoint",

@@ -48,10 +48,13 @@ fn zero(key: &Key, body: &Value, policy: &Policy) -> Remedy {
             // An idle count must lie below the minimum.
             draft.remove(&["spec", "idleReplicaCount"]);
         }
-        return draft.remedy(Action::Zero, &[shapes::PODS_GONE]).warned(
-            "it sleeps after cooldownPeriod without a signal, and wakes by its triggers: check \
+        return draft
+            .remedy(Action::Zero, &[shapes::PODS_GONE])
+            .waking()
+            .warned(
+                "it sleeps after cooldownPeriod without a signal, and wakes by its triggers: check \
                  that they are measured without any pod",
-        );
+            );
     };
     let mut draft = Draft::new(key, body);
     draft.set(&["metadata", "annotations", PAUSED_REPLICAS], value!("0"));

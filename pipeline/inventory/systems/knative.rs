@@ -120,6 +120,7 @@ fn zero(view: &View<'_>) -> Remedy {
     draft.remove(&place(&spelled(view, "min-scale", "minScale")));
     draft
         .remedy(Action::Zero, &[shapes::PODS_GONE])
+        .waking()
         .warned(NEW_REVISION)
         .warned(
             "the activator keeps requests while the first pod loads its model: mind its timeout",

@@ -225,12 +225,14 @@ fn sizes(view: &View<'_>, class: Class, wish: &Wish) -> Vec<Remedy> {
                 &["with no requests, no predictor pod is left; with one, a pod comes"],
             );
             if class == Class::Keda {
-                remedy.warned(
+                remedy.waking().warned(
                     "KEDA wakes it only where a trigger's metric exists with no pod: a metric of \
                      the engine itself does not",
                 )
             } else {
-                remedy.warned("the first request after a quiet time waits for the whole start")
+                remedy
+                    .waking()
+                    .warned("the first request after a quiet time waits for the whole start")
             }
         } else {
             draft.set(&["metadata", "annotations", STOP], value!("true"));

@@ -223,7 +223,7 @@ fn zero(view: &View<'_>, parts: &[Path]) -> Remedy {
     }
     if elastic {
         let verify = "with no requests, no engine pod is left; with one, a pod comes";
-        draft.remedy(Action::Zero, &[verify]).warned(WAKE)
+        draft.remedy(Action::Zero, &[verify]).waking().warned(WAKE)
     } else {
         draft.remedy(Action::Zero, &[shapes::PODS_GONE])
     }

@@ -71,7 +71,7 @@ impl<'a> World<'a> {
         let version = self
             .store?
             .nearest(&Key::new(kind, namespace, name), self.ms)?;
-        Some(&version.body)
+        Some(version.body())
     }
 
     /// All objects of a kind in a namespace, as they were then.
@@ -82,7 +82,7 @@ impl<'a> World<'a> {
         store
             .of_kind(kind)
             .filter(|(key, _)| key.namespace == namespace)
-            .filter_map(|(key, _)| Some((key, &store.nearest(key, self.ms)?.body)))
+            .filter_map(|(key, _)| Some((key, store.nearest(key, self.ms)?.body())))
             .collect()
     }
 }

@@ -38,6 +38,58 @@ pub(in crate::inventory) fn remedies(
     )
 }
 
+/// Lets a pool give back machines that are empty or could be emptied; no workload is taken down.
+pub(in crate::inventory) fn give_back(key: &Key, body: &Value) -> Remedy {
+    let spec = json::get(body, &["spec"]);
+    if key.kind != KARPENTER {
+        return Remedy::not_possible(
+            Action::Bounds,
+            format!(
+                "{} has {} nodes as its target: how many fewer will do shows only when its pods are \
+                 packed, so lower it by that number then",
+                key.path(),
+                json::int(spec, &["targetNodes"]).map_or_else(
+                    || "an unknown number of".to_owned(),
+                    |count| count.to_string()
+                )
+            ),
+        );
+    }
+    if let Some(count) = json::int(spec, &["replicas"]) {
+        return Remedy::not_possible(
+            Action::Bounds,
+            format!(
+                "{} is a static pool of {count} nodes: how many fewer will do shows only when its \
+                 pods are packed, so lower spec.replicas by that number then",
+                key.path()
+            ),
+        );
+    }
+    let mut draft = Draft::new(key, body);
+    draft.set(
+        &["spec", "disruption", "consolidationPolicy"],
+        value!("WhenEmptyOrUnderutilized"),
+    );
+    let after = json::text(spec, &["disruption", "consolidateAfter"]);
+    if matches!(after, None | Some("Never")) {
+        draft.set(&["spec", "disruption", "consolidateAfter"], value!("5m"));
+    }
+    let remedy = draft
+        .remedy(
+            Action::Bounds,
+            &["nodes of the pool that no pod needs are gone after consolidateAfter"],
+        )
+        .warned("pods with karpenter.sh/do-not-disrupt keep their node");
+    let closed = json::items(spec, &["disruption", "budgets"])
+        .iter()
+        .any(|budget| matches!(json::text(budget, &["nodes"]), Some("0" | "0%")));
+    if closed {
+        remedy.warned("a disruption budget of the pool allows no node to go")
+    } else {
+        remedy
+    }
+}
+
 fn no_containers() -> Remedy {
     Remedy::not_possible(
         Action::Cpu,

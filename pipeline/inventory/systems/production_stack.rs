@@ -158,7 +158,7 @@ fn replicas(view: &View<'_>, wish: &Wish) -> Vec<Remedy> {
         let mut draft = Draft::new(view.top, view.top_body);
         if scaled {
             draft.set(&["spec", "autoscalingConfig", "minReplicas"], value!(0));
-            out.push(draft.remedy(Action::Zero, &[shapes::PODS_GONE]).warned(
+            out.push(draft.remedy(Action::Zero, &[shapes::PODS_GONE]).waking().warned(
                 "it sleeps after scaleToZeroDelaySeconds (1800 unless set) without requests, \
                          and wakes on the router's vllm:num_incoming_requests_total",
             ));

@@ -34,6 +34,8 @@ pub enum Action {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
     pub zero: bool,
+    /// It works in between: with `zero` it must come back by itself when it is asked for.
+    pub elastic: bool,
     pub tier: Option<TierWish>,
     pub bounds: Option<BoundsWish>,
     pub cpu: Option<CpuWish>,
@@ -62,6 +64,8 @@ pub struct CpuWish {
     pub container: Option<String>,
     pub request: Option<String>,
     pub limit: Option<String>,
+    /// No limit at all; a limit that is given wins.
+    pub unlimited: bool,
 }
 
 /// A part of a GPU instead of the whole one.
@@ -85,6 +89,7 @@ impl Wish {
             BTreeMap::from([("nvidia.com/gpu.product".to_owned(), product.to_owned())]);
         Self {
             zero: true,
+            elastic: false,
             tier: Some(TierWish {
                 node_selector,
                 instance_type: Some(product.to_owned()),
@@ -96,7 +101,7 @@ impl Wish {
             cpu: Some(CpuWish {
                 container: None,
                 request: Some("4".to_owned()),
-                limit: None,
+                ..CpuWish::default()
             }),
             fraction: Some(FractionWish {
                 resource: Some("nvidia.com/mig-1g.10gb".to_owned()),
@@ -131,6 +136,9 @@ pub struct Remedy {
     #[serde(flatten)]
     pub answer: Answer,
     pub warnings: Vec<String>,
+    /// Whether what it takes to zero comes back by itself when it is asked for.
+    #[serde(skip)]
+    pub wakes: bool,
 }
 
 /// The change, or why there is none.
@@ -182,7 +190,36 @@ impl Remedy {
                 because: because.into(),
             },
             warnings: Vec::new(),
+            wakes: false,
         }
+    }
+
+    /// Marks a change to zero from which the system's own demand signal leads back.
+    pub(super) fn waking(mut self) -> Self {
+        self.wakes = self.change().is_some();
+        self
+    }
+
+    /// Refuses a change to zero that would keep down what is still asked for.
+    pub(in crate::inventory) fn must_wake(self) -> Self {
+        let Answer::Change(change) = &self.answer else {
+            return self;
+        };
+        if self.action != Action::Zero || self.wakes {
+            return self;
+        }
+        let target = &change.target;
+        let mut refused = Self::not_possible(
+            Action::Zero,
+            format!(
+                "it works between its quiet times, and the change of {} {} that takes it to zero has \
+                 no signal that brings it back: give it a scaler that wakes on requests waiting \
+                 outside of its pods, or a schedule, first",
+                target.kind, target.name
+            ),
+        );
+        refused.warnings = self.warnings;
+        refused
     }
 
     pub(super) fn warned(mut self, warning: impl Into<String>) -> Self {
@@ -396,6 +433,7 @@ impl<'a> Draft<'a> {
                 managed_by: warnings::managed_by(self.observed),
             }),
             warnings,
+            wakes: false,
         }
     }
 }

@@ -188,8 +188,12 @@ pub(super) fn governed(view: &View<'_>, wish: &Wish) -> Option<Vec<Remedy>> {
 pub(super) fn fixed_size(key: &Key, body: &Value, place: &[String], bounds: BoundsWish) -> Remedy {
     // Kubernetes' own default where the field is unset.
     let now = at(body, place).as_i64().unwrap_or(1);
-    let most = bounds.max_replicas.unwrap_or(i64::MAX);
-    let size = now.min(most).max(bounds.min_replicas.unwrap_or(0)).max(0);
+    let size = match (bounds.min_replicas, bounds.max_replicas) {
+        // A lower minimum alone asks for no more than that.
+        (Some(least), None) => least,
+        (least, most) => now.min(most.unwrap_or(i64::MAX)).max(least.unwrap_or(0)),
+    }
+    .max(0);
     let mut draft = Draft::new(key, body);
     draft.set(place, value!(size));
     draft
@@ -397,6 +401,7 @@ pub(super) fn cpu_at(key: &Key, body: &Value, place: &[String], wish: &CpuWish) 
     let mut warning = None;
     let limit_now = at(body, &below(place, &["limits", "cpu"])).clone();
     let mut limit = wish.limit.clone();
+    let unlimited = wish.unlimited && limit.is_none();
     if let Some(request) = &wish.request {
         let asked = json::quantity_milli(&value!(request));
         let limited = json::quantity_milli(&limit_now);
@@ -405,13 +410,30 @@ pub(super) fn cpu_at(key: &Key, body: &Value, place: &[String], wish: &CpuWish) 
                 .zip(asked)
                 .is_some_and(|(limited, asked)| limited < asked)
         {
-            limit = Some(request.clone());
+            limit = (!unlimited).then(|| request.clone());
             warning = Some("the limit is raised with the request, which it may not be below");
         }
         draft.set(&below(place, &["requests", "cpu"]), value!(request));
     }
     if let Some(limit) = limit {
         draft.set(&below(place, &["limits", "cpu"]), value!(limit));
+    } else if unlimited {
+        if limit_now.is_null() {
+            return Remedy::not_possible(
+                Action::Cpu,
+                format!("{} declares no CPU limit for this container", key.path()),
+            );
+        }
+        let requested = !at(body, &below(place, &["requests", "cpu"])).is_null();
+        // Without a request of its own a container is given its limit as one.
+        if wish.request.is_none() && !requested {
+            draft.set(&below(place, &["requests", "cpu"]), limit_now.clone());
+        }
+        draft.remove(&below(place, &["limits", "cpu"]));
+        warning = Some(
+            "a LimitRange of the namespace may give the container a limit again, and a ResourceQuota \
+             on limits.cpu refuses one without",
+        );
     }
     let remedy = draft.remedy(Action::Cpu, &[ROLLED_OUT]);
     warning.into_iter().fold(remedy, Remedy::warned)

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::model::time::{DAY_MS, HOUR_MS, TimeWindow};
 use crate::report::{
-    BlindCost, BlindSpot, ClassTotal, DayClasses, FindingData, PriceRow, RecommendationData,
-    ReportData, WorkloadRow,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
+    RecommendationData, ReportData, WorkloadRow,
 };
 
 const HOSTILE: &str = "<script>alert(1)</script>|`x`\u{202e}[a](javascript:b)\n# h";
@@ -35,11 +35,23 @@ pub(crate) fn data(name: &str) -> ReportData {
         recommendation: Some(RecommendationData {
             id: "r".into(),
             action: "scale-to-zero".into(),
-            object: name.into(),
-            field: "/spec/replicas".into(),
-            current: None,
-            proposed: Some("0".into()),
+            changes: vec![ChangeData {
+                object: name.into(),
+                field: "/spec/replicas".into(),
+                current: name.into(),
+                proposed: "0".into(),
+                patch: format!(r#"[{{"op":"replace","path":"/spec/replicas","value":"{name}"}}]"#),
+                inverse: "[]".into(),
+                managed_by: Some(name.into()),
+                observed_at: Some("2026-11-14T00:00:00Z".into()),
+                warnings: vec![name.into()],
+                verify: vec![name.into()],
+            }],
+            not_possible: None,
+            limits: vec![("max replicas".into(), 0)],
+            expires: Some("2026-11-28".into()),
             risk: "low".into(),
+            disruption: name.into(),
         }),
     };
     ReportData {
