@@ -90,10 +90,7 @@ impl Books {
         lake: &Lake,
         key: PipelineKey,
     ) -> Result<Self, CliError> {
-        let holder = format!("pid {}", std::process::id());
-        let lease = lake
-            .acquire_lease(LOG_LEASE, &holder, super::now_ms(), LEASE_WAIT)
-            .await?;
+        let lease = take_lease(lake).await?;
         let keys = verifying_keys(config, &key.verifying_key())?;
         let log = Log::new(lake.audit_log(), keys);
         // The first checkpoint fixes the name; it says nothing of the place.
@@ -105,6 +102,12 @@ impl Books {
             lease,
             origin,
         })
+    }
+
+    /// Takes the lease again after [`Self::close`].
+    pub(super) async fn reopen(&mut self, lake: &Lake) -> Result<(), CliError> {
+        self.lease = take_lease(lake).await?;
+        Ok(())
     }
 
     pub(super) async fn close(&self) -> Result<(), CliError> {
@@ -262,6 +265,14 @@ impl Books {
             "other writers kept moving the log on: run again".to_owned(),
         ))
     }
+}
+
+async fn take_lease(lake: &Lake) -> Result<Lease, CliError> {
+    let holder = format!("pid {}", std::process::id());
+    let taken = lake
+        .acquire_lease(LOG_LEASE, &holder, super::now_ms(), LEASE_WAIT)
+        .await?;
+    Ok(taken)
 }
 
 /// What lies in the inbox: every `NAME.json` that has a `NAME.json.sig` beside it.

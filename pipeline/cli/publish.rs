@@ -91,8 +91,11 @@ pub(super) async fn publish(
             books::key_path(config, output).display()
         ));
     }
-    let books = books::Books::open(config, lake, key).await?;
-    let imported = books.import(config).await?;
+    let mut books = books::Books::open(config, lake, key).await?;
+    let imported = books.import(config).await;
+    // Given back while the report is rendered, which can fail on a user's template.
+    books.close().await?;
+    let imported = imported?;
     let mut digests = publication.digests.clone();
     if let Some(authority) = &imported.records.authority {
         digests.insert("authority".to_owned(), authority.sha256.clone());
@@ -136,10 +139,12 @@ pub(super) async fn publish(
     };
     let envelope = Envelope::sign(&statement_bytes(&manifest)?, &books.key)?.to_bytes()?;
     // Logged before it is seen: what nobody logged does not appear.
+    books.reopen(lake).await?;
     let proof = books
         .record_manifest(&envelope, &concluded.run_id, publication.number)
-        .await?;
+        .await;
     books.close().await?;
+    let proof = proof?;
 
     let folder = folder_of(output, window, publication.number);
     write_whole(&folder, &files, &envelope, &proof)?;
