@@ -15,14 +15,15 @@ use crate::approve::{
 };
 use crate::config::Config;
 use crate::lake::bucket::Bucket;
-use crate::lake::{Lake, Lease};
+use crate::lake::{LEASE_EXPIRY, Lake, Lease};
 use crate::model::canonical::sha256_hex;
 use crate::report::{GovernanceView, OutcomeView};
 
 /// Files of an inbox beyond these are not looked at: nobody decides that much.
 const INBOX_MAX: usize = 10_000;
-/// How long a command waits for another writer of the log.
-const LEASE_WAIT: Duration = Duration::from_mins(1);
+/// How long a command waits for another writer of the log: longer than a dead one's lease holds, since
+/// what this one has published must get its report.
+const LEASE_WAIT: Duration = LEASE_EXPIRY.saturating_add(Duration::from_mins(1));
 
 /// Where the pipeline's signing key lies: configured, or beside the report's output.
 pub(super) fn key_path(config: &Config, output: &Path) -> PathBuf {
