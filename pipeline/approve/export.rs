@@ -355,11 +355,9 @@ pub(super) fn slug(text: &str) -> String {
             break;
         }
     }
-    format!(
-        "{}-{}",
-        plain.trim_matches('-'),
-        &sha256_hex(text.as_bytes())[..8]
-    )
+    let plain = plain.trim_matches('-');
+    let plain = if plain.is_empty() { "x" } else { plain };
+    format!("{plain}-{}", &sha256_hex(text.as_bytes())[..8])
 }
 
 /// One word for a POSIX shell.
