@@ -289,7 +289,7 @@ async fn inbox(config: &Config) -> Result<Vec<Incoming>, CliError> {
         let Some(name) = object
             .key
             .strip_suffix(".sig")
-            .filter(|name| name.ends_with(".json"))
+            .filter(|name| name.strip_suffix(".json").is_some())
         else {
             continue;
         };

@@ -295,7 +295,7 @@ pub(super) async fn verify(
     };
     for (name, bytes) in files
         .iter()
-        .filter(|(name, _)| name.starts_with("decisions/") && name.ends_with(".json"))
+        .filter(|(name, _)| name.starts_with("decisions/") && name.strip_suffix(".json").is_some())
     {
         let entry = logged(
             &format!("{name}.tlog-proof"),

@@ -2,6 +2,7 @@
 //! logged where it is news.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use datafusion::prelude::SessionContext;
@@ -170,22 +171,24 @@ fn line(told: &Value) -> String {
     if realised.is_null() {
         line.push_str(", realised not yet known");
     } else {
-        line.push_str(&format!(
+        let _ = write!(
+            line,
             ", realised ${} ({} to {})",
             text(&realised["monthly_usd"]),
             text(&realised["low_usd"]),
             text(&realised["high_usd"])
-        ));
+        );
     }
     for change in told["changes"]
         .as_array()
         .map_or(&[] as &[Value], Vec::as_slice)
     {
         if let (Some(seen), Some(by)) = (change["seen"].as_str(), change["by"].as_str()) {
-            line.push_str(&format!(
+            let _ = write!(
+                line,
                 "; {} seen {seen}, written by {by}",
                 text(&change["fate"])
-            ));
+            );
         }
     }
     line

@@ -14,6 +14,7 @@ use crate::approve::{
     visible, witnesses,
 };
 use crate::exit::Exit;
+use crate::lake::StoreOptions;
 use crate::lake::bucket::Bucket;
 use crate::model::canonical::sha256_hex;
 use crate::model::time::format_ms;
@@ -190,7 +191,7 @@ async fn log(
         .iter()
         .map(|path| anchor(path, &keys))
         .collect::<Result<Vec<_>, _>>()?;
-    let log = Log::new(Bucket::open(place, &Default::default())?, keys);
+    let log = Log::new(Bucket::open(place, &StoreOptions::default())?, keys);
     let audit = log.audit(&anchors, true).await?;
     let mut faults = audit.faults.clone();
     if let Some(head) = log.head().await? {

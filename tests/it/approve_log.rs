@@ -42,7 +42,11 @@ impl Disk {
     }
 
     fn at(&self, place: &Path) -> Log {
-        let bucket = Bucket::open(place.to_str().unwrap(), &Default::default()).unwrap();
+        let bucket = Bucket::open(
+            place.to_str().unwrap(),
+            &idleproof::lake::StoreOptions::default(),
+        )
+        .unwrap();
         Log::new(bucket, vec![self.key.verifying_key()])
     }
 
@@ -249,7 +253,11 @@ async fn attack_missing_or_swapped_blob() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, world.bucket.get(&object.key).await.unwrap().unwrap()).unwrap();
     }
-    let bucket = Bucket::open(copy.path().to_str().unwrap(), &Default::default()).unwrap();
+    let bucket = Bucket::open(
+        copy.path().to_str().unwrap(),
+        &idleproof::lake::StoreOptions::default(),
+    )
+    .unwrap();
     let log = Log::new(bucket, vec![world.key.verifying_key()]);
     assert_eq!(log.audit(&[], true).await.unwrap().faults, [""; 0]);
     let blob = copy.path().join("blobs").join(&manifest);

@@ -320,7 +320,13 @@ async fn an_independent_verifier_reads_the_log() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/tlog_verify.py");
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("log");
-    let world = World::on(Bucket::open(place.to_str().unwrap(), &Default::default()).unwrap());
+    let world = World::on(
+        Bucket::open(
+            place.to_str().unwrap(),
+            &idleproof::lake::StoreOptions::default(),
+        )
+        .unwrap(),
+    );
     let one = recommendation("r1", "prod-a", "120.00", 1);
     let manifest = world.publish(std::slice::from_ref(&one)).await;
     world
