@@ -4,7 +4,7 @@
 //!
 //! Called by import, export, the report's funnel and the command line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
