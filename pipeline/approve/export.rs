@@ -18,6 +18,9 @@ use super::{ApproveError, Change, Recommendation, visible};
 use crate::model::canonical::{sha256_hex, to_canonical};
 use crate::model::time::format_ms;
 
+/// Moves with every write, also of what no change is about.
+pub(super) const RESOURCE_VERSION: &str = "/metadata/resourceVersion";
+
 /// An object as the newest snapshot of its kind shows it.
 #[derive(Debug, Clone)]
 pub struct ObjectNow {
@@ -121,7 +124,12 @@ fn drift(change: &Change, now: Option<&ObjectNow>, max_age_ms: i64, now_ms: i64)
         return vec![format!("it was gone at {}", format_ms(now.seen_ms))];
     };
     let mut why = Vec::new();
-    for (path, observed) in &change.preconditions {
+    // Every write of a status moves the resource version: the values say whether the change holds.
+    let tested = change
+        .preconditions
+        .iter()
+        .filter(|(path, _)| path != RESOURCE_VERSION);
+    for (path, observed) in tested {
         let found = body.pointer(path).unwrap_or(&Value::Null);
         if found != observed {
             why.push(format!("{path} was {observed} and is {found}"));
@@ -209,12 +217,10 @@ pub fn export(
                     change.object()
                 ))
             );
-            roots.entry(slug(&place)).or_default().push(Piece {
-                candidate,
-                change,
-                body,
-                name,
-            });
+            roots
+                .entry(slug(&place))
+                .or_default()
+                .push(Piece { change, body, name });
         }
     }
     for (root, pieces) in &roots {
@@ -262,7 +268,6 @@ pub fn export(
 
 /// One change on its way to one root.
 pub(super) struct Piece<'a> {
-    pub(super) candidate: &'a Candidate,
     pub(super) change: &'a Change,
     body: Option<&'a Value>,
     pub(super) name: String,
@@ -350,11 +355,9 @@ pub(super) fn slug(text: &str) -> String {
             break;
         }
     }
-    format!(
-        "{}-{}",
-        plain.trim_matches('-'),
-        &sha256_hex(text.as_bytes())[..8]
-    )
+    let plain = plain.trim_matches('-');
+    let plain = if plain.is_empty() { "x" } else { plain };
+    format!("{plain}-{}", &sha256_hex(text.as_bytes())[..8])
 }
 
 /// One word for a POSIX shell.

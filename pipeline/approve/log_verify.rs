@@ -19,6 +19,8 @@ use crate::model::time::format_ms;
 pub struct Anchor {
     pub from: String,
     pub checkpoint: Checkpoint,
+    /// As it was kept, with witnesses' cosignatures.
+    pub note: String,
 }
 
 /// What an audit found.

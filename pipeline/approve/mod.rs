@@ -17,6 +17,7 @@ mod log;
 mod log_verify;
 mod merkle;
 mod note;
+mod outcome;
 mod policy;
 mod quorum;
 mod recommendation;
@@ -39,6 +40,9 @@ pub use log::{Head, LOG_LEASE, Log};
 pub use log_verify::{Anchor, Audit};
 pub use merkle::{Hash, leaf_hash, verify_consistency, verify_inclusion};
 pub use note::{Checkpoint, Proof, Witness, cosign, verifier_key, witnesses};
+pub use outcome::{
+    ChangeFate, DAYS_MIN, Day, Fate, Realised, Seen, follow, outcome, realised, state,
+};
 pub use policy::{Policy, authority_sha256};
 pub use quorum::{LoggedDecision, Standing, State};
 pub use recommendation::{Change, Recommendation, recommendations};

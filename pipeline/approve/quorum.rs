@@ -149,7 +149,16 @@ pub(super) fn standing(
                 .as_ref()
                 .is_some_and(|glass| policy.holds_role(&logged.principal, &glass.roles))
     });
-    let mut missing = unmet(policy, &needed, &people);
+    // Each rule by itself: who counts for one counts for another too.
+    let mut missing: Vec<String> = Vec::new();
+    for rule in &rules {
+        let places: Vec<&Requirement> = rule.require.iter().collect();
+        for one in unmet(policy, &places, &people) {
+            if !missing.contains(&one) {
+                missing.push(one);
+            }
+        }
+    }
     if rules.is_empty() {
         missing.push("a rule of the policy that covers it".to_owned());
     }

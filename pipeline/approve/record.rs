@@ -4,7 +4,7 @@
 //!
 //! Called by import, export, the report's funnel and the command line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -242,18 +242,25 @@ impl Records {
         Ok(Some(body))
     }
 
-    /// How many recommendations of the newest manifest stand where: the report's funnel.
+    /// Everything that somebody decided on, and where it stands.
     #[must_use]
-    pub fn funnel(&self, clock_ms: i64) -> BTreeMap<&'static str, usize> {
-        let mut counts = BTreeMap::new();
-        if let Some(manifest) = self.manifests.last() {
+    pub fn decided(&self, clock_ms: i64) -> Vec<(&LoggedManifest, &Recommendation, Standing)> {
+        let mut out = Vec::new();
+        for manifest in &self.manifests {
             for recommendation in &manifest.recommendations {
-                if let Some(standing) = self.standing(manifest, recommendation, clock_ms) {
-                    *counts.entry(standing.state.word()).or_default() += 1;
+                let named = self.decisions.iter().any(|logged| {
+                    logged.decision.manifest_sha256 == manifest.sha256
+                        && logged.decision.names(recommendation)
+                });
+                if let Some(standing) = self
+                    .standing(manifest, recommendation, clock_ms)
+                    .filter(|_| named)
+                {
+                    out.push((manifest, recommendation, standing));
                 }
             }
         }
-        counts
+        out
     }
 }
 

@@ -52,6 +52,13 @@ fn verify_signature(message: &[u8], signature: &[u8]) -> Result<PublicKey, Strin
     }
     let sig = SshSig::from_pem(signature)
         .map_err(|error| format!("the signature is no SSH signature: {error}"))?;
+    // One encoding: lengths in it that no reader checks would make many files of one signature.
+    let again = sig
+        .to_pem(LineEnding::LF)
+        .map_err(|error| format!("the signature is no SSH signature: {error}"))?;
+    if body(&again) != body(&String::from_utf8_lossy(signature)) {
+        return Err("the signature is not in the one encoding".to_owned());
+    }
     if sig.version() != SshSig::VERSION {
         return Err("the signature's version is not 1".to_owned());
     }
@@ -109,6 +116,14 @@ fn verify_signature(message: &[u8], signature: &[u8]) -> Result<PublicKey, Strin
     Ok(key)
 }
 
+/// What stands between the armour's lines, without its line breaks.
+fn body(pem: &str) -> String {
+    pem.lines()
+        .filter(|line| !line.starts_with("-----"))
+        .flat_map(|line| line.trim_end().chars())
+        .collect()
+}
+
 /// Asks for a passphrase: the prompt, and back the text.
 pub type AskPassphrase<'a> = &'a dyn Fn(&str) -> std::io::Result<String>;
 
@@ -141,6 +156,11 @@ pub fn sign_decision(
             .map_err(|error| refuse(format!("it is no OpenSSH private key: {error}")))?;
         if let Some(why) = unfit(key.public_key().key_data()) {
             return Err(refuse(why));
+        }
+        if matches!(key.algorithm(), Algorithm::Rsa { .. }) {
+            return Err(refuse(
+                "RSA signs through an agent (`ssh-add`, then give its `.pub`) or with `ssh-keygen -Y sign`".to_owned(),
+            ));
         }
         if key.is_encrypted() {
             let passphrase = ask(&format!("Passphrase of {}: ", key_path.display()))

@@ -14,6 +14,7 @@ use crate::approve::{
     authority_sha256, recommendations, review, review_decision, sign_decision, verify_envelope,
 };
 use crate::exit::Exit;
+use crate::lake::StoreOptions;
 use crate::lake::bucket::Bucket;
 use crate::model::canonical::sha256_hex;
 
@@ -225,7 +226,7 @@ pub(super) async fn fetch(place: &str) -> Result<(PathBuf, Vec<u8>), CliError> {
     let path = PathBuf::from(place);
     let bytes = match place.rsplit_once('/') {
         Some((folder, name)) if place.contains("://") => {
-            let bucket = Bucket::open(folder, &Default::default())?;
+            let bucket = Bucket::open(folder, &StoreOptions::default())?;
             let found = bucket.get(name).await?;
             found
                 .ok_or_else(|| CliError::Usage(format!("there is no `{place}`")))?

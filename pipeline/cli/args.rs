@@ -201,6 +201,8 @@ pub(super) enum CheckWhat {
     Sources,
     /// What each detector will be able to see
     Detectors,
+    /// The policy, and whom each recommendation of the newest manifest would need
+    Policy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

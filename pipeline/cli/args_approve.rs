@@ -97,6 +97,8 @@ pub(super) enum DecisionsWhat {
     Import(ConfigArg),
     /// Where each recommendation of the newest manifest stands, and what it still needs
     List(ConfigArg),
+    /// What became of what was exported: applied, reverted, overtaken; predicted and realised savings
+    Outcomes(ConfigArg),
     /// Agree to a changed policy or list of signers
     ApprovePolicy(ApprovePolicyArgs),
     /// The proof that a decision or manifest stands in the log
@@ -168,9 +170,12 @@ pub(super) enum VerifyWhat {
         /// Checkpoints kept elsewhere that the log must contain: manifests, proofs or notes
         #[arg(long, value_name = "FILE")]
         anchor: Vec<PathBuf>,
-        /// A witness that must have cosigned the newest checkpoint: `NAME=KEY.pub`
+        /// A witness whose cosignature one of the anchors must carry: `NAME=KEY.pub`
         #[arg(long, value_name = "NAME=FILE")]
         witness: Vec<String>,
+        /// Be a witness: where all holds, print the newest checkpoint with this key's cosignature
+        #[arg(long, value_name = "NAME=FILE")]
+        cosign: Option<String>,
     },
 }
 

@@ -1,6 +1,7 @@
 //! Owns how commands reach the audit log: the pipeline's key, the lease, the policy's files and the
 //! inbox, all as the configuration names them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,17 +11,19 @@ use super::error::CliError;
 use super::{CODE_VERSION, say};
 use crate::approve::{
     AuthorityFiles, DECISION_BYTES_MAX, Head, Imported, Incoming, Kind, LOG_LEASE, Log,
-    PipelineKey, Records, Verdict, VerifyingKey, import,
+    PipelineKey, Records, State, Verdict, VerifyingKey, import, visible,
 };
 use crate::config::Config;
 use crate::lake::bucket::Bucket;
-use crate::lake::{Lake, Lease};
+use crate::lake::{LEASE_EXPIRY, Lake, Lease};
 use crate::model::canonical::sha256_hex;
+use crate::report::{GovernanceView, OutcomeView};
 
 /// Files of an inbox beyond these are not looked at: nobody decides that much.
 const INBOX_MAX: usize = 10_000;
-/// How long a command waits for another writer of the log.
-const LEASE_WAIT: Duration = Duration::from_mins(1);
+/// How long a command waits for another writer of the log: longer than a dead one's lease holds, since
+/// what this one has published must get its report.
+const LEASE_WAIT: Duration = LEASE_EXPIRY.saturating_add(Duration::from_mins(1));
 
 /// Where the pipeline's signing key lies: configured, or beside the report's output.
 pub(super) fn key_path(config: &Config, output: &Path) -> PathBuf {
@@ -88,10 +91,7 @@ impl Books {
         lake: &Lake,
         key: PipelineKey,
     ) -> Result<Self, CliError> {
-        let holder = format!("pid {}", std::process::id());
-        let lease = lake
-            .acquire_lease(LOG_LEASE, &holder, super::now_ms(), LEASE_WAIT)
-            .await?;
+        let lease = take_lease(lake).await?;
         let keys = verifying_keys(config, &key.verifying_key())?;
         let log = Log::new(lake.audit_log(), keys);
         // The first checkpoint fixes the name; it says nothing of the place.
@@ -103,6 +103,12 @@ impl Books {
             lease,
             origin,
         })
+    }
+
+    /// Takes the lease again after [`Self::close`].
+    pub(super) async fn reopen(&mut self, lake: &Lake) -> Result<(), CliError> {
+        self.lease = take_lease(lake).await?;
+        Ok(())
     }
 
     pub(super) async fn close(&self) -> Result<(), CliError> {
@@ -178,6 +184,60 @@ impl Books {
         Ok(self.log.prove(&head, index).await?.to_text())
     }
 
+    /// What the report says of decisions; `None` before the log's first checkpoint.
+    pub(super) async fn governance(
+        &self,
+        imported: &Imported,
+    ) -> Result<Option<GovernanceView>, CliError> {
+        let Some(head) = &imported.head else {
+            return Ok(None);
+        };
+        let records = &imported.records;
+        let mut funnel: BTreeMap<State, usize> = BTreeMap::new();
+        let mut break_glass = Vec::new();
+        for (_, recommendation, standing) in records.decided(super::now_ms()) {
+            *funnel.entry(standing.state).or_default() += 1;
+            if standing.break_glass {
+                break_glass.push(visible(&recommendation.subject()));
+            }
+        }
+        // The last that was seen of each.
+        let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+        for entry in records.entries.iter().filter(|e| e.kind == Kind::Outcome) {
+            last.insert(
+                entry.text("recommendation_id"),
+                entry.text("outcome_sha256"),
+            );
+        }
+        let mut outcomes = Vec::new();
+        for (id, sha256) in last {
+            let Some(bytes) = self.log.blob(sha256).await? else {
+                continue;
+            };
+            let told: Value = serde_json::from_slice(&bytes)
+                .map_err(|error| CliError::Unexpected(error.to_string()))?;
+            let usd = |value: &Value| {
+                let monthly = value["monthly_usd"].as_str();
+                monthly.map_or_else(|| "not yet known".to_owned(), |usd| format!("${usd}"))
+            };
+            outcomes.push(OutcomeView {
+                recommendation: visible(id),
+                state: told["state"].as_str().unwrap_or_default().to_owned(),
+                predicted: usd(&told["predicted"]),
+                realised: usd(&told["realised"]),
+            });
+        }
+        Ok(Some(GovernanceView {
+            checkpoint: head.note.clone(),
+            funnel: funnel
+                .into_iter()
+                .map(|(state, count)| (state.word().to_owned(), count))
+                .collect(),
+            break_glass,
+            outcomes,
+        }))
+    }
+
     /// Appends entries, with one that names the key where another key signed before.
     pub(super) async fn append(&self, bodies: Vec<(Kind, Value)>) -> Result<Head, CliError> {
         self.lease.renew(super::now_ms()).await?;
@@ -208,6 +268,14 @@ impl Books {
     }
 }
 
+async fn take_lease(lake: &Lake) -> Result<Lease, CliError> {
+    let holder = format!("pid {}", std::process::id());
+    let taken = lake
+        .acquire_lease(LOG_LEASE, &holder, super::now_ms(), LEASE_WAIT)
+        .await?;
+    Ok(taken)
+}
+
 /// What lies in the inbox: every `NAME.json` that has a `NAME.json.sig` beside it.
 async fn inbox(config: &Config) -> Result<Vec<Incoming>, CliError> {
     let Some(place) = &config.file.approve.inbox else {
@@ -221,7 +289,7 @@ async fn inbox(config: &Config) -> Result<Vec<Incoming>, CliError> {
         let Some(name) = object
             .key
             .strip_suffix(".sig")
-            .filter(|name| name.ends_with(".json"))
+            .filter(|name| name.strip_suffix(".json").is_some())
         else {
             continue;
         };

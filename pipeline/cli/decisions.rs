@@ -4,10 +4,12 @@ use std::io::Write as _;
 
 use super::args::ConfigArg;
 use super::args_approve::{DecisionsArgs, DecisionsWhat};
-use super::books::{self, Books};
+use super::books::{self, Books, PolicyFiles};
 use super::error::CliError;
-use super::{approve, data};
-use crate::approve::{Kind, PipelineKey, Records, Verdict, visible};
+use super::{approve, data, outcomes};
+use crate::approve::{
+    Kind, PipelineKey, Policy, Records, Signers, Verdict, authority_sha256, visible,
+};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::lake::Lake;
@@ -17,6 +19,7 @@ pub(super) async fn decisions(args: &DecisionsArgs) -> Result<Exit, CliError> {
     match &args.what {
         DecisionsWhat::Import(config) => import(config).await,
         DecisionsWhat::List(config) => list(config).await,
+        DecisionsWhat::Outcomes(config) => outcomes::outcomes(config).await,
         DecisionsWhat::ApprovePolicy(args) => approve::approve_policy(args),
         DecisionsWhat::Prove { file, config } => prove(file, config).await,
     }
@@ -123,6 +126,56 @@ fn lines(records: &Records) -> Vec<String> {
         lines.push(format!("entry {index} of the log counts no more: {why}"));
     }
     lines
+}
+
+/// Reads the policy as it lies there and says whom each recommendation would need under it.
+pub(super) async fn check_policy(args: &ConfigArg) -> Result<Exit, CliError> {
+    let config = Config::load(&args.config)?;
+    let files = PolicyFiles::read(&config)?.ok_or_else(|| {
+        CliError::Usage("[approve] names no policy: nothing can be approved".to_owned())
+    })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let signers = Signers::parse(&text(&files.allowed_signers), &files.revoked)?;
+    let policy = Policy::parse(&text(&files.policy), &signers)?;
+    let sha256 = authority_sha256(&files.policy, &files.allowed_signers);
+    let mut lines = vec![format!("the policy can be used; its digest is {sha256}")];
+    if let Ok((lake, _)) = data::published(&config, None).await {
+        let (_, _, records) = books::read_log(&config, &lake).await?;
+        match &records.authority {
+            Some(authority) if authority.sha256 == sha256 => {
+                lines.push("it is in force".to_owned())
+            }
+            Some(authority) => lines.push(format!(
+                "in force is {}: this one holds when its people agree (decisions approve-policy)",
+                authority.sha256
+            )),
+            None => lines.push("none is in force yet: the next run adopts this one".to_owned()),
+        }
+        let now_ms = records.now_ms(super::now_ms());
+        for recommendation in records
+            .manifests
+            .last()
+            .map_or(&[] as &[_], |m| &m.recommendations)
+        {
+            lines.push(format!(
+                "{}  {} on {}",
+                recommendation.id,
+                recommendation.action,
+                recommendation.subject()
+            ));
+            lines.extend(
+                policy
+                    .needs(recommendation, now_ms)
+                    .iter()
+                    .map(|need| format!("    {need}")),
+            );
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{}", visible(&line)).map_err(CliError::Stdout)?;
+    }
+    Ok(Exit::Done)
 }
 
 async fn prove(file: &std::path::Path, args: &ConfigArg) -> Result<Exit, CliError> {

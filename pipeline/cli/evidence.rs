@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
@@ -22,7 +23,7 @@ use crate::approve::{
 use crate::config::Config;
 use crate::detect::{EvidenceManifest, replay};
 use crate::exit::Exit;
-use crate::lake::LakeView;
+use crate::lake::{LakeError, LakeView};
 use crate::model::canonical::{sha256_hex, to_canonical};
 
 /// A page that checks an archive in a browser alone.
@@ -95,15 +96,31 @@ pub(super) async fn evidence(args: &EvidenceArgs) -> Result<Exit, CliError> {
         lake.get_evidence(findings).await?.to_vec(),
     );
     let manifest = EvidenceManifest::from_bytes(&lake.get_evidence(&digest).await?, &digest)?;
-    let mut digests = vec![digest.clone()];
-    for detector in &manifest.detectors {
-        digests.push(detector.sql_sha256.clone());
-        digests.extend(detector.claims_sha256.clone());
+    files.insert(
+        format!("evidence/{digest}"),
+        lake.get_evidence(&digest).await?.to_vec(),
+    );
+    // What a replay asks for is what an archive needs, whatever that is.
+    let asked: Mutex<Vec<(String, Bytes)>> = Mutex::new(Vec::new());
+    let replayed = replay(
+        &manifest,
+        async |sha256: String| {
+            let bytes = lake.get_evidence(&sha256).await?;
+            if let Ok(mut asked) = asked.lock() {
+                asked.push((sha256, bytes.clone()));
+            }
+            Ok::<Bytes, LakeError>(bytes)
+        },
+        &id,
+    )
+    .await?;
+    if replayed != explain::stored(&lake, &publication, &id).await? {
+        return Err(CliError::Verification(format!(
+            "the replay of `{handle}` differs from what was published: nothing is packed"
+        )));
     }
-    digests.extend(manifest.tables.iter().map(|table| table.sha256.clone()));
-    for sha256 in digests {
-        let bytes = lake.get_evidence(&sha256).await?.to_vec();
-        files.insert(format!("evidence/{sha256}"), bytes);
+    for (sha256, bytes) in asked.into_inner().unwrap_or_default() {
+        files.insert(format!("evidence/{sha256}"), bytes.to_vec());
     }
     let mut decisions = 0;
     for decided in records.entries.iter().filter(|other| {
@@ -278,7 +295,7 @@ pub(super) async fn verify(
     };
     for (name, bytes) in files
         .iter()
-        .filter(|(name, _)| name.starts_with("decisions/") && name.ends_with(".json"))
+        .filter(|(name, _)| name.starts_with("decisions/") && name.strip_suffix(".json").is_some())
     {
         let entry = logged(
             &format!("{name}.tlog-proof"),

@@ -265,14 +265,20 @@ impl Cluster {
             .max()
     }
 
-    fn now(&self, kind: &str, namespace: &str, name: &str) -> Option<ObjectNow> {
-        // A kind that stayed as it was gets no rows: its last change tells who was there.
-        let changed_ms = self
+    /// When objects of a kind changed last: a kind that stayed as it was gets no rows, so who was
+    /// there then is there still.
+    pub(super) fn changed_ms(&self, kind: &str) -> Option<i64> {
+        let of_kind = self
             .objects
             .iter()
-            .filter(|((k, _, _), _)| k == kind)
-            .flat_map(|(_, v)| v.iter().map(|v| v.to_ms))
-            .max()?;
+            .filter(|((other, _, _), _)| other == kind);
+        of_kind
+            .flat_map(|(_, versions)| versions.iter().map(|version| version.to_ms))
+            .max()
+    }
+
+    fn now(&self, kind: &str, namespace: &str, name: &str) -> Option<ObjectNow> {
+        let changed_ms = self.changed_ms(kind)?;
         let newest = self
             .versions(kind, namespace, name)
             .iter()

@@ -23,6 +23,7 @@ mod given;
 mod inventory;
 mod inventory_card;
 mod lake;
+mod outcomes;
 mod output;
 mod plan;
 mod prices;
@@ -108,6 +109,9 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Run(args) => run::run(&args, now_ms()).await,
         Command::Ingest(args) => sources::ingest_command(&args, now_ms()).await,
         Command::Snapshot(args) => snapshot::snapshot(&args, now_ms()).await,
+        Command::Check(args) if args.what == Some(args::CheckWhat::Policy) => {
+            decisions::check_policy(&args.config).await
+        }
         Command::Check(args) => check::check(&args).await,
         Command::Inventory(args) => inventory::inventory(&args).await,
         Command::Explain(args) => explain::explain(&args).await,

@@ -84,7 +84,24 @@ pub(super) async fn publish(
     let session = data::session(lake, &LakeView::published(&publication)).await?;
     let findings = &concluded.detection.findings;
     let data = report_data::read(&session, &publication, findings, window, shown.end_ms).await?;
-    let view = ReportView::new(&data);
+    let (key, created) = PipelineKey::open_or_create(&books::key_path(config, output))?;
+    if created {
+        say(&format!(
+            "made the pipeline's signing key; verify with `{}.pub`",
+            books::key_path(config, output).display()
+        ));
+    }
+    let mut books = books::Books::open(config, lake, key).await?;
+    let imported = books.import(config).await;
+    // Given back while the report is rendered, which can fail on a user's template.
+    books.close().await?;
+    let imported = imported?;
+    let mut digests = publication.digests.clone();
+    if let Some(authority) = &imported.records.authority {
+        digests.insert("authority".to_owned(), authority.sha256.clone());
+    }
+    let mut view = ReportView::new(&data);
+    view.governance = books.governance(&imported).await?;
     let templates = config
         .file
         .report
@@ -102,19 +119,6 @@ pub(super) async fn publish(
         ),
     ];
 
-    let (key, created) = PipelineKey::open_or_create(&books::key_path(config, output))?;
-    if created {
-        say(&format!(
-            "made the pipeline's signing key; verify with `{}.pub`",
-            books::key_path(config, output).display()
-        ));
-    }
-    let books = books::Books::open(config, lake, key).await?;
-    let imported = books.import(config).await?;
-    let mut digests = publication.digests.clone();
-    if let Some(authority) = &imported.records.authority {
-        digests.insert("authority".to_owned(), authority.sha256.clone());
-    }
     let manifest = ManifestInput {
         run_id: concluded.run_id.clone(),
         publication: publication.number,
@@ -135,10 +139,12 @@ pub(super) async fn publish(
     };
     let envelope = Envelope::sign(&statement_bytes(&manifest)?, &books.key)?.to_bytes()?;
     // Logged before it is seen: what nobody logged does not appear.
+    books.reopen(lake).await?;
     let proof = books
         .record_manifest(&envelope, &concluded.run_id, publication.number)
-        .await?;
+        .await;
     books.close().await?;
+    let proof = proof?;
 
     let folder = folder_of(output, window, publication.number);
     write_whole(&folder, &files, &envelope, &proof)?;

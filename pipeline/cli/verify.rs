@@ -9,10 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use super::args_approve::{VerifyArgs, VerifyWhat};
 use super::error::CliError;
 use crate::approve::{
-    Anchor, Checkpoint, Decision, Entry, Log, Proof, Signers, SubjectCheck, VerifyingKey,
-    recommendations, verify_envelope, verify_manifest_file, verify_person, visible, witnesses,
+    Anchor, Checkpoint, Decision, Entry, Log, PipelineKey, Proof, Signers, SubjectCheck,
+    VerifyingKey, cosign, recommendations, verify_envelope, verify_manifest_file, verify_person,
+    visible, witnesses,
 };
 use crate::exit::Exit;
+use crate::lake::StoreOptions;
 use crate::lake::bucket::Bucket;
 use crate::model::canonical::sha256_hex;
 use crate::model::time::format_ms;
@@ -45,7 +47,8 @@ pub(super) async fn verify(args: &VerifyArgs) -> Result<Exit, CliError> {
             key,
             anchor,
             witness,
-        } => log(place, key, anchor, witness).await,
+            cosign,
+        } => log(place, key, anchor, witness, cosign.as_deref()).await,
     }
 }
 
@@ -178,6 +181,7 @@ async fn log(
     keys: &[PathBuf],
     anchors: &[PathBuf],
     known: &[String],
+    cosigner: Option<&str>,
 ) -> Result<Exit, CliError> {
     let keys = keys
         .iter()
@@ -187,10 +191,17 @@ async fn log(
         .iter()
         .map(|path| anchor(path, &keys))
         .collect::<Result<Vec<_>, _>>()?;
-    let log = Log::new(Bucket::open(place, &Default::default())?, keys);
+    let log = Log::new(Bucket::open(place, &StoreOptions::default())?, keys);
     let audit = log.audit(&anchors, true).await?;
     let mut faults = audit.faults.clone();
     if let Some(head) = log.head().await? {
+        let line = |text: &str| {
+            if cosigner.is_some() {
+                Ok(())
+            } else {
+                line(text)
+            }
+        };
         line(&format!(
             "{}: {} entries under {} checkpoints, root {}",
             visible(&audit.origin),
@@ -202,16 +213,32 @@ async fn log(
             line(&format!("  {:<10} {count}", kind.word()))?;
         }
         for text in known {
-            let (name, path) = text
-                .split_once('=')
-                .ok_or_else(|| CliError::Usage("--witness NAME=KEY.pub".to_owned()))?;
-            let witness = (name.to_owned(), VerifyingKey::open(Path::new(path))?);
-            let seen = witnesses(&head.note, &[witness]).map_err(CliError::Verification)?;
-            if seen.is_empty() {
-                faults.push(format!(
-                    "the witness {name} has not cosigned the newest checkpoint"
-                ));
+            let (name, path) = named(text)?;
+            let witness = [(name.clone(), VerifyingKey::open(&path)?)];
+            let seen = anchors
+                .iter()
+                .map(|anchor| witnesses(&anchor.note, &witness).map(|seen| !seen.is_empty()))
+                .collect::<Result<Vec<bool>, _>>()
+                .map_err(CliError::Verification)?;
+            if !seen.contains(&true) {
+                faults.push(format!("no --anchor carries a cosignature of {name}"));
             }
+        }
+        if let (Some(text), true) = (cosigner, faults.is_empty()) {
+            let (name, path) = named(text)?;
+            if !path.exists() {
+                return Err(CliError::Usage(format!(
+                    "there is no key `{}`",
+                    path.display()
+                )));
+            }
+            let (key, _) = PipelineKey::open_or_create(&path)?;
+            let seen_s = u64::try_from(super::now_ms() / 1000).unwrap_or_default();
+            let signature = cosign(&head.note, &name, &key, seen_s)?;
+            let note = format!("{}{signature}", head.note);
+            let mut out = std::io::stdout().lock();
+            out.write_all(note.as_bytes()).map_err(CliError::Stdout)?;
+            return Ok(Exit::Done);
         }
     } else {
         line("the log is empty")?;
@@ -235,6 +262,13 @@ async fn log(
                 .join("\n  ")
         )))
     }
+}
+
+/// `NAME=FILE`.
+fn named(text: &str) -> Result<(String, PathBuf), CliError> {
+    text.split_once('=')
+        .map(|(name, path)| (name.to_owned(), PathBuf::from(path)))
+        .ok_or_else(|| CliError::Usage(format!("`{text}` is not NAME=FILE")))
 }
 
 /// A checkpoint from a manifest, a proof or a note, under the log's keys.
@@ -266,5 +300,6 @@ fn anchor(path: &Path, keys: &[VerifyingKey]) -> Result<Anchor, CliError> {
     Ok(Anchor {
         from: path.display().to_string(),
         checkpoint,
+        note,
     })
 }

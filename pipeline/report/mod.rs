@@ -12,8 +12,8 @@ mod view;
 pub use format::{gpu_hours, percent, usd};
 pub use render::Renderer;
 pub use view::{
-    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
-    RecommendationData, ReportData, ReportView, WorkloadRow,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, GovernanceView,
+    OutcomeView, PriceRow, RecommendationData, ReportData, ReportView, WorkloadRow,
 };
 
 use std::path::PathBuf;

@@ -632,3 +632,35 @@ fn base64(text: &str) -> Vec<u8> {
         .decode(text)
         .unwrap()
 }
+
+/// The table of docs/approvals.md names every attack, and no test that is not there.
+#[test]
+fn the_table_of_attacks_is_the_tests() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let mut tests = std::collections::BTreeSet::new();
+    for file in [
+        "approve.rs",
+        "approve_log.rs",
+        "approve_export.rs",
+        "approve_peers.rs",
+    ] {
+        for line in read(&format!("tests/it/{file}")).lines() {
+            let name = line
+                .split("fn ")
+                .nth(1)
+                .and_then(|rest| rest.split('(').next());
+            tests.extend(
+                name.filter(|name| name.starts_with("attack_"))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    let listed: std::collections::BTreeSet<String> = read("docs/approvals.md")
+        .lines()
+        .filter_map(|line| Some(line.rsplit("| `").next()?.strip_suffix("` |")?.to_owned()))
+        .filter(|name| name.starts_with("attack_"))
+        .collect();
+    assert_eq!(listed, tests);
+    assert!(tests.len() > 20);
+}

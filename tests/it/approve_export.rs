@@ -218,7 +218,7 @@ fn held_to_folder(exported: &Exported, name: &str) {
             assert_eq!(value["patches"][0]["target"]["name"], "llama");
             assert_eq!(value["kind"], "Component");
         }
-        if path.ends_with(".md") {
+        if path.strip_suffix(".md").is_some() {
             assert!(
                 !text.contains("\n# heading") && !text.contains('\u{202e}'),
                 "{text}"

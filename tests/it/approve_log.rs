@@ -42,7 +42,11 @@ impl Disk {
     }
 
     fn at(&self, place: &Path) -> Log {
-        let bucket = Bucket::open(place.to_str().unwrap(), &Default::default()).unwrap();
+        let bucket = Bucket::open(
+            place.to_str().unwrap(),
+            &idleproof::lake::StoreOptions::default(),
+        )
+        .unwrap();
         Log::new(bucket, vec![self.key.verifying_key()])
     }
 
@@ -73,6 +77,7 @@ impl Disk {
         Anchor {
             from: "last week's report".into(),
             checkpoint: head.checkpoint,
+            note: head.note,
         }
     }
 
@@ -248,7 +253,11 @@ async fn attack_missing_or_swapped_blob() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, world.bucket.get(&object.key).await.unwrap().unwrap()).unwrap();
     }
-    let bucket = Bucket::open(copy.path().to_str().unwrap(), &Default::default()).unwrap();
+    let bucket = Bucket::open(
+        copy.path().to_str().unwrap(),
+        &idleproof::lake::StoreOptions::default(),
+    )
+    .unwrap();
     let log = Log::new(bucket, vec![world.key.verifying_key()]);
     assert_eq!(log.audit(&[], true).await.unwrap().faults, [""; 0]);
     let blob = copy.path().join("blobs").join(&manifest);
@@ -378,6 +387,7 @@ async fn attack_kill_at_every_operation_of_an_import() {
             let anchors = [Anchor {
                 from: "before".into(),
                 checkpoint: anchor.checkpoint.clone(),
+                note: anchor.note.clone(),
             }];
             let audit = world.log().audit(&anchors, true).await.unwrap();
             assert_eq!(audit.faults, [""; 0], "{fault:?} at {at}");

@@ -124,17 +124,23 @@ async fn ssh_keygen_signs_and_verifies_for_every_kind_of_key() {
     let signers = Signers::parse(&allowed, "").unwrap();
     for (name, _) in kinds {
         let ask = |_: &str| Ok("open sesame".to_owned());
-        let ours = sign_decision(&decision, &folder.path().join(name), None, &ask).unwrap();
-        let file = folder.path().join(format!("{name}.sig"));
-        std::fs::write(&file, &ours).unwrap();
-        assert!(
-            keygen_verifies(&keygen, folder.path(), name, &decision, &file),
-            "{name}"
-        );
-        assert!(
-            !keygen_verifies(&keygen, folder.path(), name, b"other", &file),
-            "{name}"
-        );
+        if name == "rsa" {
+            // The library cannot sign with RSA key files; agents and ssh-keygen can.
+            let told = sign_decision(&decision, &folder.path().join(name), None, &ask);
+            assert!(told.unwrap_err().to_string().contains("agent"));
+        } else {
+            let ours = sign_decision(&decision, &folder.path().join(name), None, &ask).unwrap();
+            let file = folder.path().join(format!("{name}.sig"));
+            std::fs::write(&file, &ours).unwrap();
+            assert!(
+                keygen_verifies(&keygen, folder.path(), name, &decision, &file),
+                "{name}"
+            );
+            assert!(
+                !keygen_verifies(&keygen, folder.path(), name, b"other", &file),
+                "{name}"
+            );
+        }
         if name == "locked" {
             let wrong = sign_decision(&decision, &folder.path().join(name), None, &|_| {
                 Ok("x".into())
@@ -314,7 +320,13 @@ async fn an_independent_verifier_reads_the_log() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/tlog_verify.py");
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("log");
-    let world = World::on(Bucket::open(place.to_str().unwrap(), &Default::default()).unwrap());
+    let world = World::on(
+        Bucket::open(
+            place.to_str().unwrap(),
+            &idleproof::lake::StoreOptions::default(),
+        )
+        .unwrap(),
+    );
     let one = recommendation("r1", "prod-a", "120.00", 1);
     let manifest = world.publish(std::slice::from_ref(&one)).await;
     world

@@ -105,7 +105,7 @@ pub(crate) fn recommendation(id: &str, cluster: &str, usd: &str, proposed: i64) 
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::on(Bucket::open("memory://", &Default::default()).unwrap())
+        Self::on(Bucket::open("memory://", &idleproof::lake::StoreOptions::default()).unwrap())
     }
 
     pub(crate) fn on(bucket: Bucket) -> Self {

@@ -9,6 +9,7 @@
 )]
 
 mod approve;
+mod approve_cli;
 mod approve_export;
 mod approve_log;
 mod approve_peers;

@@ -20,14 +20,14 @@ fn root() -> &'static Path {
 }
 
 /// One run of the job, shared by the tests of this file: it takes minutes without optimisation.
-struct Run {
-    folder: tempfile::TempDir,
-    report: PathBuf,
+pub(crate) struct Run {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) report: PathBuf,
     stderr: String,
 }
 
 impl Run {
-    fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("idleproof.toml")
     }
 
@@ -36,7 +36,7 @@ impl Run {
     }
 }
 
-fn idleproof(args: &[&str]) -> Output {
+pub(crate) fn idleproof(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_idleproof"))
         .args(args)
         .output()
@@ -63,12 +63,14 @@ fn configuration(folder: &Path) -> String {
         .replace("../target/idleproof-demo", &folder.to_string_lossy())
 }
 
-fn run() -> &'static Run {
+pub(crate) fn run() -> &'static Run {
     static RUN: OnceLock<Run> = OnceLock::new();
     RUN.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("idleproof.toml");
-        fs::write(&config, configuration(folder.path())).unwrap();
+        let governed = crate::approve_cli::govern(folder.path());
+        let text_of_config = format!("{}\n{governed}", configuration(folder.path()));
+        fs::write(&config, text_of_config).unwrap();
         let output = idleproof(&["run", "--config", &config.to_string_lossy()]);
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{stderr}");

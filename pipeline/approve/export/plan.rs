@@ -133,7 +133,7 @@ pub(super) fn markdown(
             for warning in &change.warnings {
                 line(format!("  - warning: {}", code(warning)));
             }
-            line("  - try it, apply it, look at it, take it back:".to_owned());
+            line("  - try it, apply it, and, to take it back, undo it:".to_owned());
             line(String::new());
             let patch = |folder: &str, dry: &str| {
                 format!(
@@ -146,11 +146,11 @@ pub(super) fn markdown(
             };
             line(format!("        {}", patch("patches", " --dry-run=server")));
             line(format!("        {}", patch("patches", "")));
-            for verify in &change.verify {
-                line(format!("        {}", visible(verify)));
-            }
             line(format!("        {}", patch("inverse", "")));
             line(String::new());
+            for verify in &change.verify {
+                line(format!("  - done when: {}", code(verify)));
+            }
         }
     }
     if leaving.is_empty() {
