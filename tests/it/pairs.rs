@@ -120,7 +120,7 @@ async fn rows(lake: &Lake, source: &str) -> (Vec<String>, Vec<String>) {
     let mut told = Vec::new();
     for sql in [
         format!(
-            "SELECT CONCAT(gpu, ' ', CAST(ts AS VARCHAR), ' ', target, ' ', CAST(util_percent AS VARCHAR)) \
+            "SELECT CONCAT(gpu, ' ', CAST(CAST(ROUND(EXTRACT(EPOCH FROM ts) * 1000) AS BIGINT) AS VARCHAR), ' ', target, ' ', CAST(util_percent AS VARCHAR)) \
              FROM gpu_samples WHERE source = '{source}' ORDER BY gpu, ts"
         ),
         format!("SELECT replicas_json FROM ingest_windows WHERE source = '{source}'"),
@@ -198,25 +198,22 @@ fn assert_one_replica(
     assert_eq!(record.len(), 1, "one target, so one replica: {record:?}");
     let (replica, targets) = record.first_key_value().unwrap();
     assert_eq!(targets.len(), 1);
-    let of = |row: &String| {
-        let mut words = row.splitn(2, ' ');
-        (
-            words.next().unwrap().to_owned(),
-            words.next().unwrap()[..23].to_owned(),
-        )
-    };
-    let keys: BTreeSet<_> = rows.iter().map(of).collect();
-    assert_eq!(keys.len(), rows.len(), "a row stands twice");
-    let spelled: BTreeSet<String> = times[replica]
+    let keys: BTreeSet<(String, i64)> = rows
         .iter()
-        .map(|ms| idleproof::model::time::format_ms(*ms).replace('Z', ""))
+        .map(|row| {
+            let mut words = row.split(' ').map(str::to_owned);
+            (
+                words.next().unwrap(),
+                words.next().unwrap().parse().unwrap(),
+            )
+        })
         .collect();
-    for (_, ts) in keys {
+    assert_eq!(keys.len(), rows.len(), "a row stands twice");
+    for (gpu, ts_ms) in keys {
+        let of_it = &times[replica];
         assert!(
-            spelled
-                .iter()
-                .any(|known| known.starts_with(ts.trim_end_matches('0').trim_end_matches('.'))),
-            "{ts} is no scrape of {replica}: {spelled:?}"
+            of_it.contains(&ts_ms),
+            "{gpu} at {ts_ms} is no scrape of {replica}"
         );
     }
 }
@@ -227,18 +224,13 @@ async fn of_two_real_prometheis_one_is_taken_for_each_target_and_said() {
         return;
     };
     let target = exporter();
+    // Both write to one store, that tells them apart by their external labels alone.
+    let store = tempfile::tempdir().unwrap();
+    let receiver = ["--web.enable-remote-write-receiver"];
+    let both = prometheus_with(&program, store.path(), "global: {}\n", &receiver).await;
     // The second scrapes twice as often, at moments of its own.
-    let a = member(&program, "a", "2s", target, &[]).await;
-    let b = member(&program, "b", "1s", target, &[]).await;
-    // A third reads both, as the query layer over a pair does.
-    let both = member(
-        &program,
-        "none",
-        "1h",
-        target,
-        &[a.server.port, b.server.port],
-    )
-    .await;
+    let a = member(&program, "a", "2s", target, both.port).await;
+    let b = member(&program, "b", "1s", target, both.port).await;
     let mut times: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
     let remote = RemoteSource::new(options(both.port)).unwrap();
     let of_both = wait_for(&remote, "DCGM_FI_DEV_GPU_UTIL", 6, 4).await;
@@ -274,6 +266,11 @@ async fn of_two_real_prometheis_one_is_taken_for_each_target_and_said() {
             all.extend(series.samples.iter().map(|sample| sample.ts_ms));
         }
     }
+    let shared = times["a"].intersection(&times["b"]).count();
+    assert!(
+        shared * 2 < times["a"].len(),
+        "they scrape at the same moments"
+    );
     for source in ["remote", "blocks"] {
         let (rows, records) = rows(&lake, source).await;
         assert!(rows.len() >= 20, "{rows:#?}");
