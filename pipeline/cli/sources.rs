@@ -10,7 +10,7 @@ use super::{authentication, now_ms, plan, progress, say, snapshot};
 use crate::config::{Config, LogicalSource, SourceKind, SourceMode, SourceSection};
 use crate::exit::Exit;
 use crate::ingest::plan::DEFAULT_LOOK_BACK_MS;
-use crate::ingest::prometheus::{Mode, parse_selector};
+use crate::ingest::prometheus::{Mode, USUAL_REPLICA_LABELS, parse_selector};
 use crate::ingest::tsdb::Choice;
 use crate::ingest::{
     self, BlockLocation, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
@@ -137,6 +137,7 @@ async fn open_one(
         metrics: section.metrics.clone(),
         ..IngestOptions::default()
     };
+    options.pivot.replica_labels = replica_labels(section);
     if section.kind == SourceKind::Prometheus {
         options.connections = section.connections.unwrap_or(DEFAULT_CONNECTIONS);
     }
@@ -232,6 +233,7 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
             choice: Choice {
                 tenants: section.tenants.clone(),
                 external_labels: section.external_labels.clone(),
+                replica_labels: replica_labels(section),
             },
         }))
     } else {
@@ -242,6 +244,11 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
         kind,
         location,
     })
+}
+
+fn replica_labels(section: &SourceSection) -> Vec<String> {
+    let usual = || USUAL_REPLICA_LABELS.map(str::to_owned).to_vec();
+    section.replica_labels.clone().unwrap_or_else(usual)
 }
 
 fn cluster_options(config: &Config, section: &SourceSection) -> ClusterOptions {
@@ -331,6 +338,18 @@ pub(super) async fn ingest_all(
             report.samples(),
             report.rows()
         ));
+        if report.count(Outcome::KeptFuller) > 0 {
+            say(&format!(
+                "{}: warning: windows of which the source gives fewer samples than the lake holds stay as they are: it has forgotten some, or metrics or matchers became fewer; --force replaces them",
+                open.source.name()
+            ));
+        }
+        for (replica, targets) in report.replicas() {
+            say(&format!(
+                "{}: of a pair of Prometheis, {targets} targets were taken from {replica:?} (targets of all windows; ingest_windows.replicas_json names them)",
+                open.source.name()
+            ));
+        }
         if report.secrets_skipped > 0 {
             say(&format!(
                 "{}: warning: {} Secrets were in the lists; they were not kept",

@@ -52,6 +52,9 @@ pub struct LakeSection {
     /// How to reach the store, in the words of its client: `endpoint`, `region`, `ca_file`, ….
     #[serde(default)]
     pub options: BTreeMap<String, toml::Value>,
+    /// How floats of raw tables are stored.
+    #[serde(default)]
+    pub floats: Floats,
     /// Days of raw tables that are kept, counted back from the newest; unset keeps all.
     pub raw_days: Option<u32>,
     /// Days of derived tables that are kept, counted back from the newest; unset keeps all.
@@ -60,6 +63,17 @@ pub struct LakeSection {
     pub evidence_days: Option<u32>,
     /// Days for which publications can be read as they were; unset keeps all.
     pub publication_days: Option<u32>,
+}
+
+/// How floats of raw tables are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Floats {
+    /// As decimals where that loses nothing and is smaller.
+    #[default]
+    Decimal,
+    /// As floats: Spark and Trino refuse files with other types than the table's.
+    Double,
 }
 
 /// One Kubernetes cluster.
@@ -138,6 +152,8 @@ pub struct SourceSection {
     /// Metrics that are kept beside those that idleproof knows, sample by sample.
     #[serde(default)]
     pub metrics: Vec<String>,
+    /// Labels that tell the Prometheis of a pair apart; one of them is kept for each target.
+    pub replica_labels: Option<Vec<String>>,
     pub url: Option<String>,
     pub path: Option<String>,
     /// Hours that one read covers; smaller needs less memory on large fleets.

@@ -98,7 +98,11 @@ impl Config {
     /// The options of the lake's store, as text.
     #[must_use]
     pub fn lake_options(&self) -> BTreeMap<String, String> {
-        self.store_options(&self.file.lake.options)
+        let mut options = self.store_options(&self.file.lake.options);
+        if self.file.lake.floats == file::Floats::Double {
+            options.insert("floats".to_owned(), "double".to_owned());
+        }
+        options
     }
 
     /// Options of a store as text, with `ca_file` relative to the file.

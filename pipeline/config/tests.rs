@@ -66,6 +66,18 @@ fn retention_keeps_what_a_run_needs() {
 }
 
 #[test]
+fn floats_of_a_lake_are_decimals_or_doubles() {
+    let with = |keys: &str| GOOD.replace("url = \"lake\"", &format!("url = \"lake\"\n{keys}"));
+    let options = |keys: &str| {
+        let config = Config::parse(Path::new("x.toml"), &with(keys)).unwrap();
+        config.lake_options()
+    };
+    assert!(options("").is_empty() && options("floats = \"decimal\"").is_empty());
+    assert_eq!(options("floats = \"double\"")["floats"], "double");
+    assert!(refusal(&with("floats = \"half\"")).contains("half"));
+}
+
+#[test]
 fn windows_must_divide_the_day() {
     let text = refusal(&GOOD.replace("url = \"./blocks\"", "url = \"./blocks\"\nwindow_hours = 5"));
     assert!(text.contains("window_hours = 5"), "{text}");

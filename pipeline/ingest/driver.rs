@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::digest::content_digest;
 use super::error::IngestError;
 use super::kubernetes::{self, KindCounts, KubernetesExport};
-use super::pivot::{PivotError, PivotOptions, Pivoted, RAW_SAMPLE_TABLES};
+use super::pivot::{PivotError, PivotOptions, Pivoted, RAW_SAMPLE_TABLES, Replicas};
 use super::plan;
 use super::progress::Listener;
 use super::prometheus::{CountCheck, Matcher, SourceError};
@@ -86,6 +86,9 @@ pub struct WindowReport {
     pub series_rejected: u64,
     pub series_duplicate: u64,
     pub rows: BTreeMap<&'static str, usize>,
+    /// Of the targets that several Prometheis scraped: those taken from each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub replicas: Replicas,
 }
 
 /// What an ingest did.
@@ -114,6 +117,17 @@ impl IngestReport {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.windows.iter().flat_map(|w| w.rows.values()).sum()
+    }
+
+    /// Of pairs of Prometheis: in how many windows how many targets were taken from each, all
+    /// windows added up.
+    #[must_use]
+    pub fn replicas(&self) -> BTreeMap<&str, usize> {
+        let mut taken = BTreeMap::new();
+        for (replica, targets) in self.windows.iter().flat_map(|w| &w.replicas) {
+            *taken.entry(replica.as_str()).or_default() += targets.len();
+        }
+        taken
     }
 }
 
@@ -176,6 +190,7 @@ pub async fn ingest_export<S: RawSink>(
                 series_rejected: 0,
                 series_duplicate: 0,
                 rows,
+                replicas: Replicas::new(),
             },
             tables: read.tables,
             source_end_ms: None,
@@ -200,6 +215,7 @@ impl WindowReport {
             series_rejected: 0,
             series_duplicate: 0,
             rows: BTreeMap::new(),
+            replicas: Replicas::new(),
         }
     }
 }
@@ -217,6 +233,7 @@ impl ReadWindow {
             series_rejected: stats.series_rejected,
             series_duplicate: stats.series_duplicate,
             rows: pivoted.tables.iter().map(|t| (t.table, t.rows())).collect(),
+            replicas: pivoted.replicas,
         };
         Self {
             window,
@@ -374,6 +391,7 @@ impl<S: RawSink> Job<'_, S> {
             todo: "report this as a bug",
         })?;
         let rows_json = serde_json::json!(report.rows).to_string();
+        let replicas = serde_json::json!(report.replicas).to_string();
         let count = |number: u64| Cell::Int(i64::try_from(number).unwrap_or(i64::MAX));
         Ok(single_row(
             spec,
@@ -391,6 +409,11 @@ impl<S: RawSink> Job<'_, S> {
                 Cell::Text(check),
                 Cell::Text(env!("CARGO_PKG_VERSION")),
                 source_end_ms.map_or(Cell::Null, Cell::Time),
+                if report.replicas.is_empty() {
+                    Cell::Null
+                } else {
+                    Cell::Text(&replicas)
+                },
             ],
         )?)
     }

@@ -96,6 +96,11 @@ pub fn narrower(window: TimeWindow) -> Option<i64> {
 /// Whole windows that must pass before a wider one is tried, at most.
 const MOST_PATIENCE: u32 = 16;
 
+/// How much of the memory a guess may fill: fleets are not even over a day.
+const GUESS_FILLS: f64 = 0.95;
+/// Whole windows that pass in pieces before a guess is tried against.
+const GUESS_PATIENCE: u32 = 4;
+
 /// The windows that are still to be read, oldest first. Where one is too large it and those after
 /// it are cut; when a whole one has passed in pieces the next is tried wider, and each time that
 /// fails twice as many must pass before the next try.
@@ -127,6 +132,24 @@ impl Grid {
             patience: 1,
             tries_wider: false,
         }
+    }
+
+    /// Begins with windows that hold `most` samples, where the widest are thought to hold
+    /// `samples`; the width, if it is a narrower one. What the guess says is not tried against it
+    /// for some days.
+    pub fn guess(&mut self, samples: u64, most: u64) -> Option<i64> {
+        let fits = |width: &i64| {
+            let part = *width as f64 / self.widest_ms as f64;
+            self.widest_ms % width == 0 && samples as f64 * part <= most as f64 * GUESS_FILLS
+        };
+        let narrowest = WIDTHS_MS[WIDTHS_MS.len() - 1].min(self.widest_ms);
+        let mut widths = WIDTHS_MS.into_iter().filter(|w| *w < self.widest_ms);
+        if samples as f64 <= most as f64 * GUESS_FILLS {
+            return None;
+        }
+        self.width_ms = widths.find(fits).unwrap_or(narrowest);
+        self.patience = GUESS_PATIENCE;
+        (self.width_ms < self.widest_ms).then_some(self.width_ms)
     }
 
     /// The next window to read.
@@ -238,6 +261,27 @@ mod tests {
             }
         }
         (tried, read)
+    }
+
+    #[test]
+    fn a_guess_begins_where_narrowing_would_end() {
+        let whole = windows(TimeWindow::new(0, DAY_MS), DAY_MS).unwrap();
+        let begun = |samples, most| {
+            let mut grid = Grid::new(whole.clone(), DAY_MS, &[]);
+            let guessed = grid.guess(samples, most);
+            let first = grid.next_window().unwrap().unwrap();
+            assert_eq!(guessed.unwrap_or(DAY_MS), first.end_ms - first.start_ms);
+            guessed.map(|width_ms| width_ms / H)
+        };
+        assert_eq!(begun(0, 100), None);
+        assert_eq!(begun(95, 100), None);
+        assert_eq!(begun(96, 100), Some(12));
+        assert_eq!(begun(1_140, 100), Some(2));
+        assert_eq!(begun(1_141, 100), Some(1));
+        assert_eq!(begun(1_000_000, 100), Some(1));
+        // Windows that are narrow by the configuration stay so.
+        let hours = windows(TimeWindow::new(0, DAY_MS), H).unwrap();
+        assert_eq!(Grid::new(hours, H, &[]).guess(1_000, 100), None);
     }
 
     #[test]

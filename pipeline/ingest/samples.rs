@@ -20,7 +20,8 @@ use super::pivot::{PivotError, WindowPivot};
 use super::plan::{self, Grid};
 use super::progress::Progress;
 use super::prometheus::{
-    CountCheck, Matcher, ReadCounts, SampleSource, SeriesSamples, SourceError, pause,
+    CountCheck, Matcher, ReadCounts, SampleSource, SeriesSamples, SourceError,
+    USUAL_REPLICA_LABELS, pause,
 };
 use super::sink::RawSink;
 use crate::model::TimeWindow;
@@ -36,6 +37,8 @@ const REPEAT_CEILING: Duration = Duration::from_secs(20);
 /// Checking the count takes at most this share of what reading took, or this long.
 const CHECK_SHARE: u32 = 10;
 const CHECK_AT_LEAST: Duration = Duration::from_secs(2);
+/// A source that does not tell how much it holds in this time is read to find out.
+const ESTIMATE_AT_MOST: Duration = Duration::from_secs(3);
 /// A source's newest hour may still be filling.
 const FILLING_MS: i64 = HOUR_MS;
 
@@ -121,7 +124,7 @@ pub async fn ingest_samples<S: RawSink>(
         name,
         cluster,
         source_kind,
-        selector_digest: digest_of(&aliases, &selectors),
+        selector_digest: digest_of(&aliases, &selectors, options),
         force: options.force,
     };
     let mut report = job.report();
@@ -142,6 +145,13 @@ pub async fn ingest_samples<S: RawSink>(
     options.listener.tell(Progress::Begins {
         windows: whole.len(),
     });
+    let is_settled = |window: TimeWindow| {
+        options.look_back_ms.is_some_and(|look_back_ms| {
+            let digest = &job.selector_digest;
+            !options.force && plan::is_settled(&stored, window, digest, look_back_ms)
+        })
+    };
+    let first = whole.iter().find(|window| !is_settled(**window)).copied();
     let mut grid = Grid::new(whole, options.window_ms, &stored);
     let held = AtomicU64::new(0);
     let memory = Memory {
@@ -158,6 +168,18 @@ pub async fn ingest_samples<S: RawSink>(
         memory: &memory,
         source_end_ms: extent.map_or(span.end_ms, |extent| extent.end_ms),
     };
+    // A window that is too large would be found so only when its memory is full.
+    if let (Some(window), Some(extent)) = (first, extent)
+        && let Some(samples) = reader.estimate(window, extent).await
+        && let Some(width_ms) = grid.guess(samples, options.pivot.max_samples)
+    {
+        let why = format!("about {samples} samples are more than the memory of a window");
+        options.listener.tell(Progress::Narrows {
+            window,
+            width_ms,
+            why: &why,
+        });
+    }
     let most = options.connections.max(1);
     let mut seats = most;
     let mut flight = Flight::new();
@@ -173,12 +195,8 @@ pub async fn ingest_samples<S: RawSink>(
                 grid.passed(window);
                 continue;
             }
-            let settled = options.look_back_ms.is_some_and(|look_back_ms| {
-                let digest = &job.selector_digest;
-                !options.force && plan::is_settled(&stored, window, digest, look_back_ms)
-            });
             flying.push_back(window);
-            flight.push_back(if settled {
+            flight.push_back(if is_settled(window) {
                 Box::pin(std::future::ready(Read::Settled))
             } else {
                 Box::pin(reader.read(window))
@@ -309,6 +327,22 @@ struct Reader<'r, 'a> {
 }
 
 impl<'a> Reader<'_, 'a> {
+    /// About how many samples a whole window of its width holds, told from the part of it that the
+    /// source spans.
+    async fn estimate(&self, window: TimeWindow, extent: TimeWindow) -> Option<u64> {
+        let there = window.intersect(&extent)?;
+        let ask = async {
+            let mut samples = 0_u64;
+            for selector in self.selectors {
+                samples = samples.saturating_add(self.source.estimate(selector, there).await?);
+            }
+            Some(samples)
+        };
+        let samples = tokio::time::timeout(ESTIMATE_AT_MOST, ask).await.ok()??;
+        let width = |window: TimeWindow| (window.end_ms - window.start_ms) as f64;
+        Some((samples as f64 * width(window) / width(there)) as u64)
+    }
+
     /// Reads a window, from its start as often as is worth it, and puts it on the shelf.
     async fn read(&self, window: TimeWindow) -> Read {
         self.options.listener.tell(Progress::Reads { window });
@@ -428,14 +462,20 @@ pub(super) fn selectors(aliases: &Aliases, options: &IngestOptions) -> Vec<Vec<M
     selectors
 }
 
-fn digest_of(aliases: &Aliases, selectors: &[Vec<Matcher>]) -> String {
-    sha256_hex(format!("{} {selectors:?}", aliases.digest()).as_bytes())
+fn digest_of(aliases: &Aliases, selectors: &[Vec<Matcher>], options: &IngestOptions) -> String {
+    let replica_labels = &options.pivot.replica_labels;
+    let own = if *replica_labels == USUAL_REPLICA_LABELS {
+        String::new()
+    } else {
+        format!(" {replica_labels:?}")
+    };
+    sha256_hex(format!("{} {selectors:?}{own}", aliases.digest()).as_bytes())
 }
 
 /// What `ingest_windows` records of the selectors and their meaning.
 pub fn selector_digest(options: &IngestOptions) -> Result<String, IngestError> {
     let aliases = Aliases::with_metrics(&options.metrics)?;
-    Ok(digest_of(&aliases, &selectors(&aliases, options)))
+    Ok(digest_of(&aliases, &selectors(&aliases, options), options))
 }
 
 fn whole_days(span: TimeWindow) -> TimeWindow {

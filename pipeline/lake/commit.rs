@@ -6,6 +6,7 @@
 //! beside another one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -292,6 +293,7 @@ where
             Ok(version) => return Ok(version),
             Err(e) if is_conflict(&e) && store_errors < MAX_STORE_ERRORS => {
                 store_errors += u32::from(is_store_error(&e));
+                store.conflicts.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(table = spec.name, attempt, cause = %e, "commit conflict");
                 tokio::time::sleep(pause(&app_id, attempt)).await;
             }

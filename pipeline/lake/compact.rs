@@ -425,7 +425,7 @@ pub(crate) async fn write(
     path: impl Fn(&str) -> String,
 ) -> Result<Vec<DataFile>, LakeError> {
     let mut files = Vec::new();
-    for encoded in writer::encode(spec, batches)? {
+    for encoded in writer::encode(spec, batches, store.floats)? {
         let path = path(&encoded.content);
         let size_bytes = encoded.bytes.len() as u64;
         let key = format!("{}/{path}", paths::table_root(spec.name));

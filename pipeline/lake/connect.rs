@@ -21,6 +21,7 @@ use datafusion::object_store::{
 };
 use url::Url;
 
+use super::encoding::Floats;
 use super::error::LakeError;
 
 /// A data file of 100 MB over a slow line takes longer than the client's 30 s.
@@ -34,10 +35,29 @@ pub(crate) const REMOTE_SCHEMES: [&str; 8] =
     ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl"];
 
 /// How to reach a store: keys of the cloud's client (`endpoint`, `region`, `allow_http`,
-/// `proxy_url`, …), and `ca_file`, a PEM bundle to trust besides the usual authorities.
+/// `proxy_url`, …), and `ca_file`, a PEM bundle to trust besides the usual authorities. Of a lake
+/// also `floats`, how its raw tables are written.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct StoreOptions {
     values: BTreeMap<String, String>,
+}
+
+impl StoreOptions {
+    /// What is the lake's own among them, apart from the rest.
+    pub(crate) fn apart(mut self) -> Result<(Self, Floats), LakeError> {
+        let floats = match self.values.remove("floats").as_deref() {
+            None | Some("decimal") => Floats::Decimal,
+            Some("double") => Floats::Double,
+            Some(other) => {
+                return Err(LakeError::BadOption {
+                    url: "[lake]".to_owned(),
+                    key: "floats".to_owned(),
+                    reason: format!("it is \"decimal\" or \"double\", not {other:?}"),
+                });
+            }
+        };
+        Ok((self, floats))
+    }
 }
 
 /// Names only: a value may be a secret.

@@ -1,6 +1,10 @@
 //! Owns how each column of a file is encoded. Floats are of many kinds, levels that repeat,
 //! counters, readings that never repeat, so for each of them some rows of the file itself are tried.
 //! The choice depends on the rows and on nothing else. Called by `writer`.
+//!
+//! In raw tables a float column whose values are all decimals may be stored as such, where that is
+//! smaller: Parquet's own decimal type, which readers cast to the table's type. Delta knows no
+//! such thing, so strict engines refuse the column: `docs/lake.md`.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,7 +12,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::concat;
-use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Decimal64Type, Field, Float64Type, Schema};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
@@ -17,10 +21,11 @@ use datafusion::parquet::file::properties::{
 };
 use datafusion::parquet::schema::types::ColumnPath;
 
+use super::decimals::{Decimal, Finder};
 use super::error::LakeError;
 use super::order::Ordered;
-use super::schema::{Column, ColumnType, TableSpec};
-use super::writer::ROWS_PER_GROUP;
+use super::schema::{Column, ColumnType, TableKind, TableSpec};
+use super::writer::{ROWS_PER_GROUP, ROWS_PER_STEP, pieces};
 
 const ZSTD_LEVEL: i32 = 3;
 /// Gauges of decimal origin repeat few values; the default of 1 MiB gives up on them.
@@ -31,24 +36,52 @@ const ROWS_PER_STRETCH: usize = 4096;
 const LISTS_PER_STRETCH: usize = 512;
 /// A column of fewer rows than this is not worth a trial.
 const MIN_ROWS: usize = STRETCHES * ROWS_PER_STRETCH;
+/// Floats that take no more bytes than this each stay what they are.
+const SMALL: f64 = 0.75;
+/// Decimals must save a tenth to be worth another type in the file.
+const DECIMALS_AT_MOST: f64 = 0.9;
 
-/// How floats are stored: by their place in a dictionary, or one after the other.
+/// How a column is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Floats {
+enum Packing {
+    /// Values by their place in a dictionary.
     Dictionary,
+    /// One value after the other.
     Plain,
+    /// The differences of whole numbers.
+    Deltas,
 }
 
-pub(super) fn properties(
+/// Which floats may be stored as decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Floats {
+    /// Those of raw tables.
+    #[default]
+    Decimal,
+    /// None: for engines that want a file's types to be the table's.
+    Double,
+}
+
+/// How a file is written.
+pub(super) struct Plan {
+    pub(super) properties: WriterProperties,
+    /// By column: the decimals that its floats are stored as.
+    pub(super) decimals: Vec<Option<Decimal>>,
+}
+
+pub(super) fn plan(
     spec: &TableSpec,
     rows: &Ordered,
     range: &Range<usize>,
-) -> Result<WriterProperties, LakeError> {
+    floats: Floats,
+) -> Result<Plan, LakeError> {
     let parquet = |e| LakeError::parquet(spec.name, e);
+    let arrow = |e| LakeError::arrow(spec.name, e);
     let mut properties = base()
         .map_err(parquet)?
         .set_created_by(concat!("idleproof lake format ", "1").to_owned())
         .set_statistics_enabled(EnabledStatistics::Page);
+    let mut decimals = vec![None; spec.columns.len()];
     for (index, column) in spec.columns.iter().enumerate() {
         let path = path_of(column);
         if column.column_type == ColumnType::Timestamp {
@@ -66,15 +99,50 @@ pub(super) fn properties(
             column.column_type,
             ColumnType::Float | ColumnType::FloatList
         );
-        if is_float && range.len() >= MIN_ROWS {
-            let tried = some_rows(column, index, rows, range)
-                .map_err(|e| LakeError::arrow(spec.name, e))?;
-            if best(column, &tried, range.len()).map_err(parquet)? == Floats::Plain {
-                properties = properties.set_column_dictionary_enabled(path, false);
-            }
+        if !is_float || range.len() < MIN_ROWS {
+            continue;
+        }
+        let tried = some_rows(column, index, rows, range).map_err(arrow)?;
+        let floats_best = best(column, &tried, range.len()).map_err(parquet)?;
+        let mut chosen = floats_best.packing;
+        if spec.kind == TableKind::Raw
+            && floats == Floats::Decimal
+            && column.column_type == ColumnType::Float
+            && floats_best.bytes > SMALL
+            && let Some(packing) =
+                decimals_best(column, &tried, range.len(), floats_best.bytes).map_err(parquet)?
+            && let Some(found) = all_decimals(index, rows, range).map_err(arrow)?
+        {
+            decimals[index] = Some(found);
+            chosen = packing;
+        }
+        properties = match chosen {
+            Packing::Dictionary => properties,
+            Packing::Plain => properties.set_column_dictionary_enabled(path, false),
+            Packing::Deltas => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+        };
+    }
+    Ok(Plan {
+        properties: properties.build(),
+        decimals,
+    })
+}
+
+/// The decimals that all rows of a column are.
+fn all_decimals(
+    index: usize,
+    rows: &Ordered,
+    range: &Range<usize>,
+) -> Result<Option<Decimal>, datafusion::arrow::error::ArrowError> {
+    let mut finder = Finder::default();
+    for step in pieces(range.clone(), ROWS_PER_STEP) {
+        if !finder.add(&rows.column(index, step)?) {
+            return Ok(None);
         }
     }
-    Ok(properties.build())
+    Ok(finder.found())
 }
 
 fn base() -> Result<WriterPropertiesBuilder, ParquetError> {
@@ -115,36 +183,108 @@ fn some_rows(
     concat(&stretches)
 }
 
-fn best(column: &Column, tried: &ArrayRef, rows: usize) -> Result<Floats, ParquetError> {
+/// A packing and about how many bytes a value takes in it.
+#[derive(Debug, Clone, Copy)]
+struct Best {
+    packing: Packing,
+    bytes: f64,
+}
+
+fn best(column: &Column, tried: &ArrayRef, rows: usize) -> Result<Best, ParquetError> {
     let values = match tried.as_list_opt::<i32>() {
         Some(lists) => lists.values(),
         None => tried,
     };
-    let Some(values) = values.as_primitive_opt::<Float64Type>() else {
-        return Ok(Floats::Dictionary);
+    let few = Best {
+        packing: Packing::Dictionary,
+        bytes: 0.0,
     };
-    let mut times: HashMap<u64, usize> = HashMap::new();
-    for value in values.iter().flatten() {
-        *times.entry(value.to_bits()).or_default() += 1;
-    }
+    let Some(values) = values.as_primitive_opt::<Float64Type>() else {
+        return Ok(few);
+    };
+    let times = times_of(values.iter().flatten().map(f64::to_bits));
     let count: usize = times.values().sum();
     // Few values: a dictionary holds them, and nothing needs to be tried.
     if times.len() * 16 <= count {
-        return Ok(Floats::Dictionary);
+        return Ok(few);
     }
-    let plain = size_of_plain(column, tried)? as f64 / count as f64;
-    let in_group = count as f64 / tried.len() as f64 * rows.min(ROWS_PER_GROUP) as f64;
-    let entries = expected_distinct(&times, count, in_group);
-    if entries * 8.0 > DICTIONARY_BYTES as f64 {
-        return Ok(Floats::Plain);
+    let bytes = size(column, tried, Packing::Plain)? as f64 / count as f64;
+    let plain = Best {
+        packing: Packing::Plain,
+        bytes,
+    };
+    let dictionary = dictionary(&times, count, tried.len(), rows, bytes, 8.0);
+    Ok(dictionary.filter(|d| d.bytes < bytes).unwrap_or(plain))
+}
+
+/// The best packing of a column's decimals, where it is clearly better than the best of its floats.
+fn decimals_best(
+    column: &Column,
+    tried: &ArrayRef,
+    rows: usize,
+    floats_bytes: f64,
+) -> Result<Option<Packing>, ParquetError> {
+    let mut finder = Finder::default();
+    let found = finder.add(tried).then(|| finder.found()).flatten();
+    let Some(decimal) = found else {
+        return Ok(None);
+    };
+    let numbers = decimal.numbers(tried)?;
+    let count = tried.len() - tried.null_count();
+    let bytes_of =
+        |packing| Ok::<_, ParquetError>(size(column, &numbers, packing)? as f64 / count as f64);
+    let mut best = Best {
+        packing: Packing::Deltas,
+        bytes: bytes_of(Packing::Deltas)?,
+    };
+    let plain = bytes_of(Packing::Plain)?;
+    if plain < best.bytes {
+        best = Best {
+            packing: Packing::Plain,
+            bytes: plain,
+        };
     }
+    let times = times_of(
+        numbers
+            .as_primitive_opt::<Decimal64Type>()
+            .into_iter()
+            .flat_map(|numbers| numbers.iter().flatten())
+            .map(|number| number as u64),
+    );
+    if let Some(dictionary) = dictionary(&times, count, tried.len(), rows, plain, 4.0)
+        && dictionary.bytes < best.bytes
+    {
+        best = dictionary;
+    }
+    Ok((best.bytes < floats_bytes * DECIMALS_AT_MOST).then_some(best.packing))
+}
+
+fn times_of(values: impl Iterator<Item = u64>) -> HashMap<u64, usize> {
+    let mut times = HashMap::new();
+    for value in values {
+        *times.entry(value).or_default() += 1;
+    }
+    times
+}
+
+/// What a dictionary would take; `None` where it would be too long. `alone` is what a value takes
+/// that stands alone, `width` its bytes before they are compressed.
+fn dictionary(
+    times: &HashMap<u64, usize>,
+    count: usize,
+    tried: usize,
+    rows: usize,
+    alone: f64,
+    width: f64,
+) -> Option<Best> {
+    let in_group = count as f64 / tried as f64 * rows.min(ROWS_PER_GROUP) as f64;
+    let entries = expected_distinct(times, count, in_group);
     // A place takes the bits that number all entries; an entry is as hard to pack as a value that
     // stands alone.
     let place = entries.max(2.0).log2().ceil() / 8.0;
-    Ok(if place + entries / in_group * plain < plain {
-        Floats::Dictionary
-    } else {
-        Floats::Plain
+    (entries * width <= DICTIONARY_BYTES as f64).then(|| Best {
+        packing: Packing::Dictionary,
+        bytes: place + entries / in_group * alone,
     })
 }
 
@@ -161,13 +301,16 @@ fn expected_distinct(times: &HashMap<u64, usize>, count: usize, rows: f64) -> f6
     times.len() as f64 + unmet * -(-more * once / unmet).exp_m1()
 }
 
-fn size_of_plain(column: &Column, tried: &ArrayRef) -> Result<usize, ParquetError> {
+fn size(column: &Column, tried: &ArrayRef, packing: Packing) -> Result<usize, ParquetError> {
     let field = Field::new(column.name, DataType::clone(tried.data_type()), true);
     let schema = Arc::new(Schema::new(vec![field]));
-    let properties = base()?
+    let mut properties = base()?
         .set_dictionary_enabled(false)
-        .set_statistics_enabled(EnabledStatistics::None)
-        .build();
+        .set_statistics_enabled(EnabledStatistics::None);
+    if packing == Packing::Deltas {
+        properties = properties.set_encoding(Encoding::DELTA_BINARY_PACKED);
+    }
+    let properties = properties.build();
     let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
     writer.write(&RecordBatch::try_new(schema, vec![Arc::clone(tried)])?)?;
     let metadata = writer.finish()?;

@@ -14,6 +14,7 @@ pub mod columns;
 mod commit;
 mod compact;
 mod connect;
+mod decimals;
 mod encoding;
 mod error;
 mod evidence;
@@ -146,6 +147,12 @@ impl Lake {
     /// Proves that the store has put-if-absent, for whoever is to write to an existing lake.
     pub async fn prove_writable(&self) -> Result<(), LakeError> {
         self.store.probe().await
+    }
+
+    /// How many commits by this lake and its clones met another writer's and were made again.
+    #[must_use]
+    pub fn commits_repeated(&self) -> u64 {
+        self.store.conflicts.load(Ordering::Relaxed)
     }
 
     /// The lake's folder as a URL ending in `/`.

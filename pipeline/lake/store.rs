@@ -5,6 +5,7 @@
 //! store does not have it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use datafusion::object_store::path::Path;
@@ -16,6 +17,7 @@ use futures::future::try_join_all;
 use url::Url;
 
 use super::connect::{StoreOptions, connect};
+use super::encoding::Floats;
 use super::error::LakeError;
 use super::paths;
 
@@ -30,13 +32,20 @@ pub(crate) struct LakeStore {
     pub(crate) root: Arc<dyn ObjectStore>,
     /// The lake's folder, ending in `/`.
     pub(crate) url: Url,
+    /// How floats of raw tables are written from now on; files of either kind are read.
+    pub(crate) floats: Floats,
+    /// Commits that met another writer's and were made again; clones share it.
+    pub(crate) conflicts: Arc<AtomicU64>,
     prefix: Path,
 }
 
 impl LakeStore {
     pub(crate) fn connect(url: &str, options: &StoreOptions) -> Result<Self, LakeError> {
-        let (root, url) = connect(url, options)?;
-        Self::new(root, url)
+        let (options, floats) = options.clone().apart()?;
+        let (root, url) = connect(url, &options)?;
+        let mut store = Self::new(root, url)?;
+        store.floats = floats;
+        Ok(store)
     }
 
     /// Of a store that is there already, at the place that the URL names in it.
@@ -55,7 +64,13 @@ impl LakeStore {
             url: url.to_string(),
             reason: e.to_string(),
         })?;
-        Ok(Self { root, url, prefix })
+        Ok(Self {
+            root,
+            url,
+            floats: Floats::default(),
+            conflicts: Arc::default(),
+            prefix,
+        })
     }
 
     /// Makes the format marker, or reads the one that is there, and proves put-if-absent: of

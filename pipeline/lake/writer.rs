@@ -22,7 +22,8 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest, Sha256};
 
-use super::encoding;
+use super::decimals::Decimal;
+use super::encoding::{self, Floats};
 use super::error::LakeError;
 use super::order::Ordered;
 use super::schema::{ColumnType, TableSpec};
@@ -33,7 +34,7 @@ pub(super) const ROWS_PER_GROUP: usize = 512 * 1024;
 /// About 100 MB of telemetry.
 const ROWS_PER_FILE: usize = 8 * ROWS_PER_GROUP;
 /// Rows of a column handled at once: bounds the memory of the sort's last step.
-const ROWS_PER_STEP: usize = 64 * 1024;
+pub(super) const ROWS_PER_STEP: usize = 64 * 1024;
 /// Hexadecimal digits of the content's digest in a file's name.
 const NAME_DIGITS: usize = 40;
 
@@ -144,7 +145,11 @@ fn is_lossless(from: &DataType, to: &DataType) -> bool {
 }
 
 /// Sorts and encodes; no rows give no file.
-pub(crate) fn encode(spec: &TableSpec, batches: &[RecordBatch]) -> Result<Vec<Encoded>, LakeError> {
+pub(crate) fn encode(
+    spec: &TableSpec,
+    batches: &[RecordBatch],
+    floats: Floats,
+) -> Result<Vec<Encoded>, LakeError> {
     let batches = batches
         .iter()
         .filter(|batch| batch.num_rows() > 0)
@@ -152,12 +157,12 @@ pub(crate) fn encode(spec: &TableSpec, batches: &[RecordBatch]) -> Result<Vec<En
         .collect::<Result<Vec<_>, _>>()?;
     let rows = Ordered::new(spec, batches).map_err(|e| LakeError::arrow(spec.name, e))?;
     pieces(0..rows.len(), ROWS_PER_FILE)
-        .map(|range| encode_file(spec, &rows, range))
+        .map(|range| encode_file(spec, &rows, range, floats))
         .collect()
 }
 
 /// Neighbouring parts of a range, each of `size` but the last.
-fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range
         .step_by(size)
@@ -168,23 +173,32 @@ fn encode_file(
     spec: &TableSpec,
     rows: &Ordered,
     range: Range<usize>,
+    floats: Floats,
 ) -> Result<Encoded, LakeError> {
     let parquet = |e| LakeError::parquet(spec.name, e);
-    let schema = spec.file_schema();
-    let properties = Arc::new(encoding::properties(spec, rows, &range)?);
+    let encoding::Plan {
+        properties,
+        decimals,
+    } = encoding::plan(spec, rows, &range, floats)?;
+    let properties = Arc::new(properties);
+    let layout = Layout {
+        schema: stored_schema(spec, &decimals),
+        decimals,
+    };
+    let schema = &layout.schema;
     // What Parquet's own types cannot say is not in any table, and engines differ in how far
     // they trust an Arrow schema: none is written.
     let described = ArrowSchemaConverter::new()
-        .convert(&schema)
+        .convert(schema)
         .map_err(parquet)?;
     let root = described.root_schema_ptr();
     let mut writer =
         SerializedFileWriter::new(Vec::new(), root, Arc::clone(&properties)).map_err(parquet)?;
-    let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&schema));
+    let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(schema));
     let mut stats = stats::Collector::new(spec);
     for (number, group) in pieces(range.clone(), ROWS_PER_GROUP).enumerate() {
         let columns = factory.create_column_writers(number).map_err(parquet)?;
-        let chunks = encode_group(spec, rows, &group, columns, &mut stats)?;
+        let chunks = encode_group(spec, rows, &layout, &group, columns, &mut stats)?;
         let mut to = writer.next_row_group().map_err(parquet)?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut to).map_err(parquet)?;
@@ -202,6 +216,22 @@ fn encode_file(
     })
 }
 
+/// What a file's columns are, which may differ from the table's.
+struct Layout {
+    schema: Arc<Schema>,
+    decimals: Vec<Option<Decimal>>,
+}
+
+fn stored_schema(spec: &TableSpec, decimals: &[Option<Decimal>]) -> Arc<Schema> {
+    let schema = spec.file_schema();
+    let fields = schema.fields().iter().zip(decimals);
+    let stored = fields.map(|(field, decimal)| match decimal {
+        Some(decimal) => Field::clone(field).with_data_type(decimal.data_type()),
+        None => Field::clone(field),
+    });
+    Arc::new(Schema::new(stored.collect::<Vec<_>>()))
+}
+
 /// One column of one row group on its way through a thread.
 struct Task {
     column: usize,
@@ -215,6 +245,7 @@ type Outcome = Result<(usize, ArrowColumnChunk, stats::Collector), LakeError>;
 fn encode_group(
     spec: &TableSpec,
     rows: &Ordered,
+    layout: &Layout,
     group: &Range<usize>,
     writers: Vec<ArrowColumnWriter>,
     stats: &mut stats::Collector,
@@ -240,7 +271,7 @@ fn encode_group(
         let mut done: Vec<Outcome> = Vec::new();
         // Nobody panics while holding the lock.
         while let Some(task) = tasks.lock().ok().and_then(|mut tasks| tasks.pop()) {
-            done.push(encode_column(spec, rows, group, task));
+            done.push(encode_column(spec, rows, layout, group, task));
         }
         done
     };
@@ -269,17 +300,25 @@ fn encode_group(
     Ok(chunks.into_iter().map(|(_, chunk)| chunk).collect())
 }
 
-fn encode_column(spec: &TableSpec, rows: &Ordered, group: &Range<usize>, task: Task) -> Outcome {
+fn encode_column(
+    spec: &TableSpec,
+    rows: &Ordered,
+    layout: &Layout,
+    group: &Range<usize>,
+    task: Task,
+) -> Outcome {
     let Task { column, mut writer } = task;
     let parquet = |e: ParquetError| LakeError::parquet(spec.name, e);
-    let schema = spec.file_schema();
+    let arrow = |e| LakeError::arrow(spec.name, e);
+    let field = layout.schema.field(column);
     let mut stats = stats::Collector::new(spec);
     for step in pieces(group.clone(), ROWS_PER_STEP) {
-        let array: ArrayRef = rows
-            .column(column, step)
-            .map_err(|e| LakeError::arrow(spec.name, e))?;
+        let mut array: ArrayRef = rows.column(column, step).map_err(arrow)?;
         stats.add(spec.columns[column].name, &array);
-        for leaf in compute_leaves(schema.field(column), &array).map_err(parquet)? {
+        if let Some(decimal) = layout.decimals[column] {
+            array = decimal.numbers(&array).map_err(arrow)?;
+        }
+        for leaf in compute_leaves(field, &array).map_err(parquet)? {
             writer.write(&leaf).map_err(parquet)?;
         }
     }

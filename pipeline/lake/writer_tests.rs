@@ -30,7 +30,7 @@ fn read(bytes: &Bytes) -> RecordBatch {
 fn every_table_survives_parquet_with_its_types() {
     for spec in TABLES {
         let batch = rows(spec.name, 7, 1);
-        let files = encode(spec, std::slice::from_ref(&batch)).unwrap();
+        let files = encode(spec, std::slice::from_ref(&batch), Floats::default()).unwrap();
         let back = read(&files[0].bytes);
         assert_eq!(back.num_rows(), 7);
         for field in spec.file_schema().fields() {
@@ -53,11 +53,19 @@ fn the_order_of_input_does_not_matter() {
         let (a, b) = (rows(table, 50, 1), rows(table, 50, 2));
         let backwards = UInt64Array::from_iter_values((0..50).rev());
         let reversed = take_record_batch(&a, &backwards).unwrap();
-        let one = encode(spec, &[a.clone(), b.clone()]).unwrap();
-        let two = encode(spec, &[b.slice(0, 20), reversed, b.slice(20, 30)]).unwrap();
+        let one = encode(spec, &[a.clone(), b.clone()], Floats::default()).unwrap();
+        let two = encode(
+            spec,
+            &[b.slice(0, 20), reversed, b.slice(20, 30)],
+            Floats::default(),
+        )
+        .unwrap();
         assert_eq!(one[0].bytes, two[0].bytes);
         assert_eq!(one[0].content, two[0].content);
-        assert_ne!(one[0].content, encode(spec, &[a]).unwrap()[0].content);
+        assert_ne!(
+            one[0].content,
+            encode(spec, &[a], Floats::default()).unwrap()[0].content
+        );
     }
 }
 
@@ -75,8 +83,13 @@ fn rows_with_one_key_are_ordered_by_their_other_columns() {
         columns[3] = Arc::new(Int64Array::from(objects));
         RecordBatch::try_new(spec.file_schema(), columns).unwrap()
     };
-    let one = encode(spec, &[batch(vec![3, 1, 2])]).unwrap();
-    let two = encode(spec, &[batch(vec![2]), batch(vec![1, 3])]).unwrap();
+    let one = encode(spec, &[batch(vec![3, 1, 2])], Floats::default()).unwrap();
+    let two = encode(
+        spec,
+        &[batch(vec![2]), batch(vec![1, 3])],
+        Floats::default(),
+    )
+    .unwrap();
     assert_eq!(one[0].content, two[0].content);
 }
 
@@ -86,6 +99,7 @@ fn rows_are_sorted_by_the_key_and_times_delta_packed() {
     let files = encode(
         spec,
         &[rows("gpu_samples", 30, 2), rows("gpu_samples", 30, 1)],
+        Floats::default(),
     )
     .unwrap();
     let back = read(&files[0].bytes);
@@ -175,45 +189,117 @@ fn bits(batch: &RecordBatch, column: usize) -> Vec<Option<u64>> {
     values.iter().map(|value| value.map(f64::to_bits)).collect()
 }
 
+/// The rows with the table's types, as any reader casts them.
+fn read_as(spec: &TableSpec, bytes: &Bytes) -> RecordBatch {
+    let back = read(bytes);
+    let schema = spec.file_schema();
+    let columns = schema.fields().iter().zip(back.columns());
+    let columns = columns.map(|(field, column)| cast(column, field.data_type()).unwrap());
+    RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap()
+}
+
 #[test]
 fn values_come_back_bit_by_bit_however_rows_are_held() {
     let spec = schema::table("gpu_samples").unwrap();
     let rows = ROWS_PER_STEP + 30_000;
     let batch = telemetry(rows);
-    let one = encode(spec, std::slice::from_ref(&batch)).unwrap();
-    let back = read(&one[0].bytes);
-    for (index, column) in spec.columns.iter().enumerate() {
-        match column.column_type {
-            ColumnType::Float => assert!(bits(&back, index) == bits(&batch, index)),
-            _ => assert!(back.column(index) == batch.column(index), "{}", column.name),
+    let mut sizes = Vec::new();
+    for floats in [Floats::Decimal, Floats::Double] {
+        let one = encode(spec, std::slice::from_ref(&batch), floats).unwrap();
+        sizes.push(one[0].bytes.len());
+        let back = read_as(spec, &one[0].bytes);
+        for (index, column) in spec.columns.iter().enumerate() {
+            match column.column_type {
+                ColumnType::Float => assert!(bits(&back, index) == bits(&batch, index)),
+                _ => assert!(back.column(index) == batch.column(index), "{}", column.name),
+            }
+        }
+        // What repeats is stored as places in a dictionary; what does not as whole numbers where
+        // all are decimals, and otherwise as it is.
+        let reader = ParquetRecordBatchReaderBuilder::try_new(one[0].bytes.clone()).unwrap();
+        let (group, stored) = (reader.metadata().row_group(0), reader.schema());
+        let kind_of = |kind: usize| {
+            let at = spec.columns.iter().enumerate();
+            let mut of = at.filter(|(at, c)| c.column_type == ColumnType::Float && at % 5 == kind);
+            let (at, _) = of.next().unwrap();
+            let is_decimal = matches!(stored.field(at).data_type(), DataType::Decimal128(..));
+            (
+                is_decimal,
+                group.column(at).dictionary_page_offset().is_some(),
+            )
+        };
+        let decimal = floats == Floats::Decimal;
+        let found = [0, 1, 2, 3, 4].map(kind_of);
+        let wanted = [
+            (decimal, false),
+            (decimal, false),
+            (false, true),
+            (false, true),
+            (false, true),
+        ];
+        assert_eq!(found, wanted, "{floats:?}");
+
+        // In dictionaries, in pieces, backwards: the same bytes.
+        let labels = labelled(&batch);
+        let pieces = [labels.slice(0, 10_000), labels.slice(10_000, rows - 10_000)];
+        let backwards = UInt64Array::from_iter_values((0..rows as u64).rev());
+        let reversed = take_record_batch(&labels, &backwards).unwrap();
+        for batches in [vec![labels], pieces.to_vec(), vec![reversed]] {
+            assert!(encode(spec, &batches, floats).unwrap()[0].bytes == one[0].bytes);
         }
     }
-    // Noise is stored as it is, what repeats as places in a dictionary.
-    let reader = ParquetRecordBatchReaderBuilder::try_new(one[0].bytes.clone()).unwrap();
-    let group = reader.metadata().row_group(0);
-    let has_dictionary = |kind: usize| {
-        let at = spec.columns.iter().enumerate();
-        let mut floats = at.filter(|(at, c)| c.column_type == ColumnType::Float && at % 5 == kind);
-        let (at, _) = floats.next().unwrap();
-        group.column(at).dictionary_page_offset().is_some()
-    };
-    assert_eq!([0, 1, 2, 4].map(has_dictionary), [false, false, true, true]);
+    assert!(sizes[0] * 4 < sizes[1] * 3, "{sizes:?}");
+}
 
-    // In dictionaries, in pieces, backwards: the same bytes.
-    let labels = labelled(&batch);
-    let pieces = [labels.slice(0, 10_000), labels.slice(10_000, rows - 10_000)];
-    let backwards = UInt64Array::from_iter_values((0..rows as u64).rev());
-    let reversed = take_record_batch(&labels, &backwards).unwrap();
-    for batches in [vec![labels], pieces.to_vec(), vec![reversed]] {
-        assert!(encode(spec, &batches).unwrap()[0].bytes == one[0].bytes);
+#[test]
+fn one_value_that_is_no_decimal_keeps_its_column_as_it_is() {
+    let spec = schema::table("gpu_samples").unwrap();
+    let rows = MANY;
+    let batch = telemetry(rows);
+    let at = spec
+        .columns
+        .iter()
+        .position(|c| c.name == "power_watts")
+        .unwrap();
+    let noisy: Vec<f64> = (0..rows)
+        .map(|row| ((row * 7919) % 700_001) as f64 / 1e3)
+        .collect();
+    for (odd, is_decimal) in [
+        (None, true),
+        (Some(f64::NAN), false),
+        (Some(-0.0), false),
+        (Some(1.0 / 3.0), false),
+        // More digits than any row that is tried has.
+        (Some(0.123_456_789), true),
+    ] {
+        let mut values = noisy.clone();
+        if let Some(odd) = odd {
+            values[rows - ODD_FROM_END] = odd;
+        }
+        let mut columns = batch.columns().to_vec();
+        columns[at] = Arc::new(Float64Array::from(values));
+        let batch = RecordBatch::try_new(spec.file_schema(), columns).unwrap();
+        let one = encode(spec, std::slice::from_ref(&batch), Floats::Decimal).unwrap();
+        let stored = read(&one[0].bytes);
+        let found = matches!(stored.column(at).data_type(), DataType::Decimal128(..));
+        assert_eq!(found, is_decimal, "{odd:?}");
+        assert!(bits(&read_as(spec, &one[0].bytes), at) == bits(&batch, at));
     }
 }
+
+/// More rows than are tried, and a row that is not among those.
+const MANY: usize = 20_000;
+const ODD_FROM_END: usize = 5_000;
 
 #[test]
 fn no_rows_make_no_file() {
     let spec = schema::table("ledger").unwrap();
-    assert!(encode(spec, &[]).unwrap().is_empty());
-    assert!(encode(spec, &[rows("ledger", 0, 1)]).unwrap().is_empty());
+    assert!(encode(spec, &[], Floats::default()).unwrap().is_empty());
+    assert!(
+        encode(spec, &[rows("ledger", 0, 1)], Floats::default())
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]

@@ -224,3 +224,148 @@ pub(crate) fn assert_agree(theirs: &Value, table: &str, ours: &[String]) {
         assert_eq!(seen, ours, "{reader} reads {table} otherwise");
     }
 }
+
+/// Prints the bits of a column as two engines read it, in the order of the rows' keys.
+const DECIMAL_READERS: &str = r#"
+import json, struct, sys
+from pathlib import Path
+try:
+    import deltalake, duckdb, duckdb_extension_delta, pyarrow as pa
+except ImportError as missing:
+    print(missing, file=sys.stderr); sys.exit(77)
+folder = sys.argv[1]
+extension = next(Path(duckdb_extension_delta.__file__).parent.rglob("delta.duckdb_extension"))
+connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+connection.load_extension(str(extension))
+sql = "SELECT gr_engine_active AS x FROM {} ORDER BY node"
+rows = {
+    "duckdb": connection.execute(sql.format("delta_scan(?)"), [folder]).to_arrow_table(),
+    "deltalake": pa.table(
+        deltalake.QueryBuilder().register("t", deltalake.DeltaTable(folder)).execute(sql.format("t")).read_all()
+    ),
+}
+bits = lambda x: None if x is None else struct.unpack("<q", struct.pack("<d", x))[0]
+print(json.dumps({name: [bits(x) for x in t.column("x").to_pylist()] for name, t in rows.items()}))
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decimals_are_the_same_floats_for_every_engine_and_after_compaction() {
+    const ROWS: usize = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let spec = idleproof::lake::schema::table("gpu_samples").unwrap();
+    let at = spec
+        .columns
+        .iter()
+        .position(|c| c.name == "gr_engine_active")
+        .unwrap();
+    let node = spec.columns.iter().position(|c| c.name == "node").unwrap();
+    // Six decimals that hardly repeat, spelled as an exporter prints them, with gaps.
+    let value = |row: usize| {
+        let text = format!("0.{:06}", (row * 7_919) % 1_000_000);
+        (row % 97 != 0).then(|| text.parse::<f64>().unwrap())
+    };
+    let half = |from: usize| {
+        let batch = rows(spec, ROWS as i64 / 2, from as i64);
+        let mut columns = batch.columns().to_vec();
+        let places = from..from + ROWS / 2;
+        columns[at] = Arc::new(places.clone().map(value).collect::<Float64Array>());
+        columns[node] = Arc::new(
+            places
+                .map(|row| Some(format!("{row:06}")))
+                .collect::<StringArray>(),
+        );
+        RecordBatch::try_new(spec.file_schema(), columns).unwrap()
+    };
+    let mut sizes = Vec::new();
+    for floats in ["decimal", "double"] {
+        let place = folder.path().join(floats);
+        let lake = Lake::open_with(
+            place.to_str().unwrap(),
+            &[("floats", floats)].into_iter().collect(),
+        )
+        .await
+        .unwrap();
+        let lease = lake
+            .acquire_lease(&source_lease("s"), "test", DAY, Duration::ZERO)
+            .await
+            .unwrap();
+        let info = CommitInfo {
+            now_ms: DAY,
+            code_version: "test".to_owned(),
+            details: BTreeMap::new(),
+        };
+        let batches = vec![half(0), half(ROWS / 2)];
+        lake.replace_window(
+            &lease,
+            spec.name,
+            "s",
+            TimeWindow::day_of(DAY),
+            batches,
+            info,
+        )
+        .await
+        .unwrap();
+        let head = lake.head_of(spec.name).await.unwrap();
+        let file = &lake.files(spec.name, head.tables[spec.name]).await.unwrap()[0];
+        sizes.push(file.size_bytes);
+        let session = lake.read_session(&LakeView::pinned(head)).await.unwrap();
+        let ask = async |sql: &str| {
+            let none: Vec<ScalarValue> = Vec::new();
+            let frame = read_only_sql(&session, sql, none).await.unwrap();
+            frame.collect().await.unwrap()
+        };
+        let bits = |batches: Vec<RecordBatch>| -> Vec<Option<i64>> {
+            let column = |b: &RecordBatch| {
+                let floats =
+                    datafusion::arrow::array::AsArray::as_primitive::<Float64Type>(b.column(0))
+                        .clone();
+                floats
+                    .iter()
+                    .map(|x| x.map(|x| x.to_bits() as i64))
+                    .collect::<Vec<_>>()
+            };
+            batches.iter().flat_map(column).collect()
+        };
+        let wanted: Vec<Option<i64>> = (0..ROWS)
+            .map(|row| value(row).map(|x| x.to_bits() as i64))
+            .collect();
+        let all = "SELECT gr_engine_active FROM gpu_samples ORDER BY node";
+        assert!(bits(ask(all).await) == wanted, "{floats}");
+        // Conditions are on floats, whatever the file holds.
+        for (condition, holds) in [
+            ("gr_engine_active = 0.007919", 1),
+            ("gr_engine_active > 0.9999995", 0),
+            ("gr_engine_active IS NULL", ROWS.div_ceil(97)),
+        ] {
+            let sql = format!("SELECT gr_engine_active FROM gpu_samples WHERE {condition}");
+            assert_eq!(bits(ask(&sql).await).len(), holds, "{floats}: {condition}");
+        }
+        assert!(
+            lake.check()
+                .await
+                .unwrap()
+                .faults
+                .iter()
+                .all(|f| f.reason.contains("window"))
+        );
+        let python = std::env::var("IDLEPROOF_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let output = Command::new(python)
+            .args(["-c", DECIMAL_READERS])
+            .arg(place.join("tables/gpu_samples"))
+            .output();
+        let Ok(output) = output else { continue };
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(NOT_INSTALLED) {
+            assert!(std::env::var_os("CI").is_none(), "{errors}");
+            println!("skipped: {errors}");
+            continue;
+        }
+        assert!(output.status.success(), "{errors}");
+        let theirs: BTreeMap<String, Vec<Option<i64>>> =
+            serde_json::from_slice(&output.stdout).unwrap();
+        for (engine, seen) in theirs {
+            assert!(seen == wanted, "{engine} reads {floats} otherwise");
+        }
+    }
+    assert!(sizes[0] + 20_000 < sizes[1], "{sizes:?}");
+}

@@ -65,6 +65,7 @@ pub async fn ingest_live<S: ObjectSink>(
         series_rejected: 0,
         series_duplicate: 0,
         rows: made.tables.iter().map(|t| (t.table, t.rows())).collect(),
+        replicas: std::collections::BTreeMap::new(),
     };
     if made.is_empty {
         report.windows.push(of_window);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::times::Times;
-use super::{PivotOptions, PivotStats};
+use super::{PivotOptions, PivotStats, Replicas};
 use crate::ingest::aliases::{Alias, Aliases, Exporter, MiscAlias, Part};
 use crate::ingest::prometheus::{HistogramSample, Labels, SeriesSamples};
 use crate::model::TimeWindow;
@@ -229,7 +229,8 @@ impl<'a> Intake<'a> {
 
     /// Keeps, for each target, the series of the one Prometheus that holds most samples of it:
     /// the two of a pair scrape at different moments, and their union would be no scrape at all.
-    pub(super) fn choose_replicas(&mut self) {
+    /// Says which was taken, of targets that have a choice.
+    pub(super) fn choose_replicas(&mut self) -> Replicas {
         let chosen: Vec<Option<String>> = self
             .targets
             .iter()
@@ -250,6 +251,16 @@ impl<'a> Intake<'a> {
         self.wide.retain(|s| keep(s.target, s.replica.as_ref()));
         self.misc.retain(|s| keep(s.target, s.replica.as_ref()));
         self.stats.series_duplicate += (before - self.wide.len() - self.misc.len()) as u64;
+        let mut taken = Replicas::new();
+        for (target, replica) in self.targets.iter().zip(chosen) {
+            if let Some(replica) = replica {
+                taken.entry(replica).or_default().push(target.name());
+            }
+        }
+        for targets in taken.values_mut() {
+            targets.sort();
+        }
+        taken
     }
 
     /// Whether the target has all metrics that its exporter must have to be recognised.

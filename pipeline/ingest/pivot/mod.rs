@@ -14,8 +14,10 @@ mod wide;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use super::aliases::{Aliases, WideKind};
-use super::prometheus::{Labels, SeriesSamples};
+use super::prometheus::{Labels, SeriesSamples, USUAL_REPLICA_LABELS};
 use super::rows::{RowError, TableBatches, TableRows};
 use crate::lake::schema;
 use crate::model::TimeWindow;
@@ -66,7 +68,12 @@ pub struct Pivoted {
     /// In the order of [`RAW_SAMPLE_TABLES`].
     pub tables: Vec<TableBatches>,
     pub stats: PivotStats,
+    /// Of the targets that several Prometheis scraped: those taken from each, by its replica label.
+    pub replicas: Replicas,
 }
+
+/// Targets (`job/instance`) by the replica that they were taken from.
+pub type Replicas = BTreeMap<String, Vec<String>>;
 
 /// The raw tables that a window of samples fills.
 pub const RAW_SAMPLE_TABLES: [&str; 7] = [
@@ -91,7 +98,7 @@ pub struct PivotOptions {
 impl Default for PivotOptions {
     fn default() -> Self {
         Self {
-            replica_labels: vec!["prometheus_replica".to_owned(), "__replica__".to_owned()],
+            replica_labels: USUAL_REPLICA_LABELS.map(str::to_owned).to_vec(),
             max_samples: MAX_SAMPLES,
         }
     }
@@ -137,7 +144,7 @@ impl<'a> WindowPivot<'a> {
 
     pub fn finish(self) -> Result<Pivoted, PivotError> {
         let mut intake = self.intake;
-        intake.choose_replicas();
+        let replicas = intake.choose_replicas();
         let mut tables = Vec::with_capacity(RAW_SAMPLE_TABLES.len());
         for name in RAW_SAMPLE_TABLES {
             let spec = schema::table(name).ok_or(RowError::Cell {
@@ -173,6 +180,7 @@ impl<'a> WindowPivot<'a> {
         Ok(Pivoted {
             tables,
             stats: intake.stats,
+            replicas,
         })
     }
 }

@@ -235,6 +235,14 @@ impl SampleSource for RemoteSource {
         Box::pin(self.query_extent())
     }
 
+    fn estimate<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        window: TimeWindow,
+    ) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(async move { self.estimate_samples(matchers, window).await.ok() })
+    }
+
     fn location(&self) -> String {
         self.http.shown.clone()
     }

@@ -106,6 +106,14 @@ impl SampleSource for ExportSource {
         Box::pin(self.remote.walk_extent())
     }
 
+    fn estimate<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        window: TimeWindow,
+    ) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(async move { self.remote.estimate_samples(matchers, window).await.ok() })
+    }
+
     fn location(&self) -> String {
         self.http().shown.clone()
     }

@@ -49,6 +49,10 @@ pub(crate) use merge::SeriesBuilder;
 
 use crate::model::TimeWindow;
 
+/// Labels that tell the Prometheis of a pair apart where the configuration names no others: what
+/// the Prometheus Operator and Mimir call them.
+pub const USUAL_REPLICA_LABELS: [&str; 2] = ["prometheus_replica", "__replica__"];
+
 /// What a sink may answer: its own error ends the read and comes back as [`SourceError::Sink`].
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -84,6 +88,16 @@ pub trait SampleSource: Send + Sync {
     ) -> BoxFuture<'a, CountCheck> {
         let why = "the source keeps no count of its own".to_owned();
         Box::pin(std::future::ready(CountCheck::NotChecked(why)))
+    }
+
+    /// About how many samples a read of `matchers` would bring, told from an index or a count and
+    /// not by reading them; `None` where the source cannot tell cheaply.
+    fn estimate<'a>(
+        &'a self,
+        _matchers: &'a [Matcher],
+        _window: TimeWindow,
+    ) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(std::future::ready(None))
     }
 
     /// Where the samples come from, for messages: a URL without credentials, or a folder.

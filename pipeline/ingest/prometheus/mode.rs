@@ -133,6 +133,14 @@ impl SampleSource for ServerSource {
         self.source().check(matchers, window, read, budget)
     }
 
+    fn estimate<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        window: TimeWindow,
+    ) -> BoxFuture<'a, Option<u64>> {
+        self.source().estimate(matchers, window)
+    }
+
     fn location(&self) -> String {
         self.source().location()
     }

@@ -14,6 +14,10 @@ use crate::model::time::HOUR_MS;
 
 /// Far larger than any answer that is asked for here.
 const MAX_BODY_BYTES: usize = 32 << 20;
+/// Over how long scrapes of targets are counted, for an estimate.
+const ESTIMATE_MINUTES: i64 = 10;
+/// Where a server has no `up` to count.
+const USUAL_SCRAPES_A_MINUTE: f64 = 2.0;
 /// The search for the newest sample begins here: 2100-01-01.
 pub(super) const FAR_MS: i64 = 4_102_444_800_000;
 
@@ -61,6 +65,29 @@ impl RemoteSource {
         };
         let value = self.scalar(&expression, window.end_ms - 1).await?;
         Ok(value as u64)
+    }
+
+    /// About how many samples `matchers` have in a window: the series that stand at its middle and
+    /// its end, times the scrapes of a target. The samples themselves cannot be counted in one
+    /// query, which would give series of several names one label set.
+    pub(super) async fn estimate_samples(
+        &self,
+        matchers: &[Matcher],
+        window: TimeWindow,
+    ) -> Result<u64, SourceError> {
+        let middle_ms = window.start_ms.midpoint(window.end_ms);
+        let (mut series, mut scrapes) = (0.0_f64, 0.0_f64);
+        for at_ms in [middle_ms, window.end_ms - 1] {
+            let count = format!("count({})", selector(matchers));
+            series = series.max(self.scalar(&count, at_ms).await?);
+            let average = format!("avg(count_over_time(up[{ESTIMATE_MINUTES}m]))");
+            scrapes = scrapes.max(self.scalar(&average, at_ms).await?);
+        }
+        if scrapes == 0.0 {
+            scrapes = ESTIMATE_MINUTES as f64 * USUAL_SCRAPES_A_MINUTE;
+        }
+        let minutes = (window.end_ms - window.start_ms) as f64 / 60_000.0;
+        Ok((series * scrapes * minutes / ESTIMATE_MINUTES as f64) as u64)
     }
 
     /// The names that the server's index has for `matchers` in a window.

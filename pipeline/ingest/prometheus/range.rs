@@ -192,6 +192,14 @@ impl SampleSource for RangeSource {
         })
     }
 
+    fn estimate<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        window: TimeWindow,
+    ) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(async move { self.remote.estimate_samples(matchers, window).await.ok() })
+    }
+
     fn location(&self) -> String {
         self.http().shown.clone()
     }

@@ -7,21 +7,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::file::broken;
 use super::meta::{self, Meta};
 use super::place::{Found, Place, join};
-use crate::ingest::prometheus::{Labels, SourceError};
+use crate::ingest::prometheus::{Labels, SourceError, USUAL_REPLICA_LABELS};
 use crate::model::TimeWindow;
 
-/// Labels that tell two Prometheis of a pair apart: the pivot takes one of them.
-const REPLICA_LABELS: [&str; 2] = ["prometheus_replica", "__replica__"];
 /// Sets of labels that are named in a message.
 const SETS_NAMED: usize = 10;
 
 /// Which blocks of a folder or bucket to read.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Choice {
     /// Mimir and Cortex: folders of tenants. Empty: the blocks at the root, or of the only tenant.
     pub tenants: Vec<String>,
     /// Thanos: external labels that a block must carry. `None`: all blocks, if all carry the same.
     pub external_labels: Option<BTreeMap<String, String>>,
+    /// External labels that tell the Prometheis of a pair apart: the pivot takes one of them.
+    pub replica_labels: Vec<String>,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self {
+            tenants: Vec::new(),
+            external_labels: None,
+            replica_labels: USUAL_REPLICA_LABELS.map(str::to_owned).to_vec(),
+        }
+    }
 }
 
 /// How many blocks are read, and how many are not, for which reason.
@@ -199,7 +209,7 @@ impl Selection {
         if raw.is_empty() && !downsampled.is_empty() {
             return Err(only_downsampled(place));
         }
-        let sets: BTreeSet<Labels> = raw.iter().map(|b| identity(&b.external)).collect();
+        let sets: BTreeSet<Labels> = raw.iter().map(|b| identity(&b.external, choice)).collect();
         if sets.len() > 1 && choice.external_labels.is_none() {
             let named = sets.iter().take(SETS_NAMED).map(ToString::to_string);
             return Err(SourceError::Block {
@@ -258,10 +268,10 @@ fn only_downsampled(place: &Place) -> SourceError {
 }
 
 /// External labels as they tell clusters apart.
-fn identity(external: &Labels) -> Labels {
+fn identity(external: &Labels, choice: &Choice) -> Labels {
     let pairs = external.clone().into_pairs().into_iter();
     pairs
-        .filter(|(name, _)| !REPLICA_LABELS.contains(&name.as_str()))
+        .filter(|(name, _)| !choice.replica_labels.contains(name))
         .collect()
 }
 

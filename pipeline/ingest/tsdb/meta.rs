@@ -43,7 +43,9 @@ pub(super) struct Meta {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_field_names, reason = "as they stand in the file")]
 pub(super) struct Stats {
+    pub(super) num_samples: u64,
     pub(super) num_series: u64,
     pub(super) num_chunks: u64,
 }

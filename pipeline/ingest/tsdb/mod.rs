@@ -225,6 +225,26 @@ impl SampleSource for BlockSource {
         Box::pin(std::future::ready(Ok(extent)))
     }
 
+    fn estimate<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+        window: TimeWindow,
+    ) -> BoxFuture<'a, Option<u64>> {
+        let (source, matchers) = (self.clone(), matchers.to_vec());
+        Box::pin(async move {
+            let asked = tokio::task::spawn_blocking(move || {
+                let read = select::Read {
+                    place: &source.shared.place,
+                    headers: &source.shared.headers,
+                    matchers: &matchers,
+                    window,
+                };
+                select::estimate(&read, source.selection().of(window))
+            });
+            asked.await.ok()?.ok()
+        })
+    }
+
     fn location(&self) -> String {
         self.shared.place.path("").display().to_string()
     }

@@ -127,6 +127,32 @@ pub(super) fn read<'a>(
     Ok(())
 }
 
+/// About how many samples a read would hand over: of each block its share of the selected series,
+/// of all series, in time. Reads lists of postings and neither series nor chunks.
+pub(super) fn estimate<'a>(
+    read: &Read<'_>,
+    blocks: impl Iterator<Item = &'a Block>,
+) -> Result<u64, SourceError> {
+    let mut samples = 0.0;
+    for block in blocks {
+        let (Some(span), stats) = (block.span, &block.meta.stats) else {
+            continue;
+        };
+        let Some(both) = span.intersect(&read.window) else {
+            continue;
+        };
+        let selected = open_index(read, block)?.select(read.matchers, &block.external)?;
+        let share = |part: f64, whole: f64| (part / whole.max(1.0)).min(1.0);
+        samples += stats.num_samples as f64
+            * share(selected.len() as f64, stats.num_series as f64)
+            * share(
+                (both.end_ms - both.start_ms) as f64,
+                (span.end_ms - span.start_ms) as f64,
+            );
+    }
+    Ok(samples as u64)
+}
+
 /// The first of the cursors whose series comes next.
 fn least(cursors: &[BlockCursor<'_>]) -> Option<usize> {
     let heads = cursors.iter().enumerate();

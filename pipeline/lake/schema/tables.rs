@@ -252,6 +252,8 @@ pub static TABLES: &[TableSpec] = &[
             key("count_check", Text),
             key("code_version", Text),
             value("source_end", Timestamp),
+            // Of targets that a pair of Prometheis scraped: which was taken from which.
+            value("replicas_json", Text),
         ],
         sort: &["cluster", "window_start"],
     },

@@ -12,3 +12,4 @@ pub mod model;
 
 pub use ingest::kubernetes::take as lists;
 pub use ingest::prometheus::remote::{chunks, frames, samples};
+pub use ingest::tsdb::{block, index, meta};

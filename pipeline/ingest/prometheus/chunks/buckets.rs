@@ -1,6 +1,6 @@
 //! Owns what a native histogram's buckets mean: spans and schema to bounds and counts.
 
-use super::ChunkError;
+use super::{ChunkError, bounds};
 use crate::ingest::prometheus::Bucket;
 
 const CUSTOM_SCHEMA: i32 = -53;
@@ -91,22 +91,10 @@ impl Layout {
             return (lower, bound(index).copied().unwrap_or(f64::INFINITY));
         }
         (
-            exponential_bound(self.schema, index - 1),
-            exponential_bound(self.schema, index),
+            bounds::exponential(self.schema, index - 1),
+            bounds::exponential(self.schema, index),
         )
     }
-}
-
-/// 2^(index × 2^−schema), the integer and the fractional power taken apart so that powers of two
-/// are exact.
-fn exponential_bound(schema: i32, index: i64) -> f64 {
-    if schema < 0 {
-        return (index as f64 * f64::from(-schema).exp2()).exp2();
-    }
-    let per_doubling = 1_i64 << schema.min(52);
-    let whole = index.div_euclid(per_doubling);
-    let part = index.rem_euclid(per_doubling) as f64 / per_doubling as f64;
-    part.exp2() * (whole as f64).exp2()
 }
 
 fn indexed<'a>(spans: &'a [Span], counts: &'a [f64]) -> impl Iterator<Item = (i64, f64)> + use<'a> {

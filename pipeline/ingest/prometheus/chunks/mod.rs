@@ -3,6 +3,7 @@
 //! panics and nothing is allocated per float sample. Called by remote read and by the blocks.
 
 mod bits;
+mod bounds;
 mod buckets;
 #[cfg(test)]
 pub(crate) mod encode;

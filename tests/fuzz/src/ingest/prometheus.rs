@@ -18,6 +18,9 @@ pub use matcher::{MatchOp, Matcher, Pattern};
 pub(crate) use merge::SeriesBuilder;
 pub use series::*;
 
+/// As in `pipeline/ingest/prometheus/mod.rs`.
+pub const USUAL_REPLICA_LABELS: [&str; 2] = ["prometheus_replica", "__replica__"];
+
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,8 @@ pub enum SourceError {
         what: String,
         todo: &'static str,
     },
+    #[error("{} vanished", path.display())]
+    Vanished { path: std::path::PathBuf },
     #[error("{0}")]
     Sink(SinkError),
 }
