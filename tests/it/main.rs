@@ -30,6 +30,7 @@ mod lake;
 mod lake_work;
 mod lakes_agree;
 mod loopback;
+mod own_rules;
 mod peers;
 mod platforms;
 mod prometheus;

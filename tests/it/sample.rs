@@ -20,8 +20,8 @@ fn root() -> &'static Path {
 }
 
 /// One run of the job, shared by the tests of this file: it takes minutes without optimisation.
-struct Run {
-    folder: tempfile::TempDir,
+pub(crate) struct Run {
+    pub(crate) folder: tempfile::TempDir,
     report: PathBuf,
     stderr: String,
 }
@@ -31,24 +31,24 @@ impl Run {
         self.folder.path().join("idleproof.toml")
     }
 
-    fn findings(&self) -> Vec<Value> {
+    pub(crate) fn findings(&self) -> Vec<Value> {
         serde_json::from_slice(&fs::read(self.report.join("findings.json")).unwrap()).unwrap()
     }
 }
 
-fn idleproof(args: &[&str]) -> Output {
+pub(crate) fn idleproof(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_idleproof"))
         .args(args)
         .output()
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The sample's configuration with its sources where they are and its outputs in `folder`.
-fn configuration(folder: &Path) -> String {
+pub(crate) fn configuration(folder: &Path) -> String {
     let sample = root().join("sample-data");
     fs::read_to_string(sample.join("idleproof.toml"))
         .unwrap()
@@ -63,7 +63,7 @@ fn configuration(folder: &Path) -> String {
         .replace("../target/idleproof-demo", &folder.to_string_lossy())
 }
 
-fn run() -> &'static Run {
+pub(crate) fn run() -> &'static Run {
     static RUN: OnceLock<Run> = OnceLock::new();
     RUN.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
