@@ -31,7 +31,7 @@ impl Run {
         self.folder.path().join("idleproof.toml")
     }
 
-    fn findings(&self) -> Vec<Value> {
+    pub(crate) fn findings(&self) -> Vec<Value> {
         serde_json::from_slice(&fs::read(self.report.join("findings.json")).unwrap()).unwrap()
     }
 }
@@ -43,12 +43,12 @@ pub(crate) fn idleproof(args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The sample's configuration with its sources where they are and its outputs in `folder`.
-fn configuration(folder: &Path) -> String {
+pub(crate) fn configuration(folder: &Path) -> String {
     let sample = root().join("sample-data");
     fs::read_to_string(sample.join("idleproof.toml"))
         .unwrap()
