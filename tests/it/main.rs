@@ -37,6 +37,7 @@ mod remote_live;
 mod remote_windows;
 mod sample;
 mod scalers;
+mod scenarios;
 mod stores;
 mod systems;
 mod tidy;
