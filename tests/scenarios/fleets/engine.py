@@ -147,7 +147,9 @@ class Engine:
                 self.context += batch * tokens
                 self.itl.add(step, batch * tokens)
             self.t = nearest
-            while self.running and self.running[0][0] <= self.progress + 1e-9:
+            # Times are seconds of the epoch, good to a quarter of a microsecond: a thousandth of a
+            # token is more than that.
+            while self.running and self.running[0][0] <= self.progress + 1e-3:
                 self._finish()
             if self.prefilling is not None and self.prefill_end <= self.t + 1e-12:
                 self._first_token()

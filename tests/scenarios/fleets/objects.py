@@ -58,7 +58,7 @@ class Snapshot:
                              "nodeInfo": {"kubeletVersion": "v1.34.1", "operatingSystem": "linux", "architecture": "amd64"}})
 
     def template(self, s, pod=None):
-        container = {"name": layers.container_name(s), "image": IMAGES["nim" if s.layer == "nim" else s.exporter],
+        container = {"name": layers.container_name(s), "image": IMAGES.get("nim" if s.layer == "nim" else s.exporter, IMAGES["vllm"]),
                      "args": layers.arguments(s)}
         if s.exporter in ("vllm", None) and s.model and not s.job and s.layer not in ("kserve", "nim"):
             container["command"] = ["python3", "-m", "vllm.entrypoints.openai.api_server"]
