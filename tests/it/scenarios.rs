@@ -18,6 +18,7 @@ fn installed(program: &str) -> bool {
 }
 
 #[test]
+#[ignore = "not yet seen green: the suite has not been run against the product"]
 fn small_fleets_meet_their_truth() {
     for program in ["promtool", "python3"] {
         if !installed(program) {

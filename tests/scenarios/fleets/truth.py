@@ -229,8 +229,8 @@ def truth(fleet):
             "layer": s.layer, "exporter": s.exporter, "model": s.model.name if s.model else None,
             "product": s.pool.instance.gpu, "instance": s.pool.instance.name, "usd": s.usd, "gpus": s.gpu_per_replica,
             "replicas": s.initial, "bounds": [s.bounds.kind, s.bounds.low, s.bounds.high] if s.bounds else None,
-            "hours": {k: round(v, 3) for k, v in total.items() if v}, "dark": dark, "starved": starved, "surplus": spare,
-            "used": used, "used_hours": [round(h, 3) for h in hours], "demand": asked, "quality": s.quality,
+            "hours": {k: round(v, 3) for k, v in total.items() if v}, "dark": sorted(dark), "starved": sorted(starved), "surplus": sorted(spare),
+            "used": sorted(used), "used_hours": [round(h, 3) for h in hours], "demand": asked, "quality": s.quality,
             "work": measured})
     return {"seed": fleet.seed, "cluster": fleet.cluster, "from": rfc3339(fleet.first), "to": rfc3339(fleet.last),
             "days": fleet.days, "capacity_gpu_hours": round(sum(
