@@ -47,6 +47,7 @@ mod remote_live;
 mod remote_windows;
 mod sample;
 mod scalers;
+mod scenarios;
 mod schemas;
 mod stores;
 mod systems;
