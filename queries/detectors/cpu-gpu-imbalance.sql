@@ -74,6 +74,9 @@ cpu AS (
     workload_name,
     CAST(SUM(cfs_periods) AS BIGINT) AS cfs_periods,
     CAST(SUM(cfs_throttled_periods) AS BIGINT) AS cfs_throttled_periods,
+    -- What the limit cut in the hours that matter: quiet ones would dilute it.
+    CAST(SUM(CASE WHEN queued_ms > 0 THEN cfs_periods ELSE 0 END) AS BIGINT) AS queued_periods,
+    CAST(SUM(CASE WHEN queued_ms > 0 THEN cfs_throttled_periods ELSE 0 END) AS BIGINT) AS queued_throttled,
     CAST(SUM(cpu_ms) AS BIGINT) AS cpu_ms,
     CAST(SUM(queued_ms) AS BIGINT) AS queued_ms,
     CAST(MAX(queue_max) AS BIGINT) AS queue_max
@@ -92,6 +95,8 @@ judged AS (
     m.pod_gpu_milli,
     COALESCE(c.cfs_periods, 0) AS cfs_periods,
     COALESCE(c.cfs_throttled_periods, 0) AS cfs_throttled_periods,
+    c.queued_periods,
+    c.queued_throttled,
     COALESCE(c.cpu_ms, 0) AS cpu_ms,
     COALESCE(c.queued_ms, 0) AS queued_ms,
     c.queue_max,
@@ -128,10 +133,10 @@ texts AS (
   SELECT
     j.*,
     -- Whole cores, rounded up, within what was ever seen for so many GPUs.
-    CASE WHEN limit_milli > 0 AND cfs_throttled_periods > 0 AND cfs_periods > cfs_throttled_periods
+    CASE WHEN limit_milli > 0 AND queued_throttled > 0 AND queued_periods > queued_throttled
       THEN LEAST(
-        CAST(ceil(CAST(CAST(limit_milli AS DOUBLE) * CAST(cfs_periods AS DOUBLE) AS DOUBLE)
-          / CAST(CAST(cfs_periods - cfs_throttled_periods AS DOUBLE) * 1000.0 AS DOUBLE)) AS BIGINT),
+        CAST(ceil(CAST(CAST(limit_milli AS DOUBLE) * CAST(queued_periods AS DOUBLE) AS DOUBLE)
+          / CAST(CAST(queued_periods - queued_throttled AS DOUBLE) * 1000.0 AS DOUBLE)) AS BIGINT),
         CAST(ceil(CAST($max_cores * GREATEST(pod_gpu_milli, 1000) AS DOUBLE) / 1000.0) AS BIGINT))
     END AS needed_cores,
     (total_ms - unknown_ms) * 100 >= total_ms * $min_coverage_percent AS covered,
