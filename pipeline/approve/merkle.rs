@@ -134,7 +134,7 @@ impl Tree {
 
     fn subtree(&self, low: u64, high: u64) -> Result<Hash, MissingTile> {
         let width = high - low;
-        if width.is_power_of_two() && low % width == 0 {
+        if width.is_power_of_two() && low.is_multiple_of(width) {
             return self.node(width.trailing_zeros(), low / width);
         }
         let middle = low + split(width);
