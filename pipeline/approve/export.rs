@@ -141,12 +141,12 @@ fn drift(change: &Change, now: Option<&ObjectNow>, max_age_ms: i64, now_ms: i64)
     match apply(body, &change.patch) {
         Err(error) => why.push(format!("the patch does not apply: {error}")),
         Ok(patched) if patched == *body => {
-            why.push("the patch changes nothing: it is so already".to_owned())
+            why.push("the patch changes nothing: it is so already".to_owned());
         }
         Ok(patched) => match apply(&patched, &change.inverse) {
             Err(error) => why.push(format!("the inverse does not apply: {error}")),
             Ok(restored) if restored != *body => {
-                why.push("the inverse does not restore it".to_owned())
+                why.push("the inverse does not restore it".to_owned());
             }
             Ok(_) => {}
         },

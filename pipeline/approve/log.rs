@@ -328,7 +328,7 @@ impl Log {
         // The right edge, and what the root needs.
         while first >> (8 * level) > 0 {
             let at_level = first >> (8 * level);
-            if at_level % TILE_WIDTH != 0 {
+            if !at_level.is_multiple_of(TILE_WIDTH) {
                 self.load(&mut tree, level, at_level / TILE_WIDTH).await?;
             }
             level += 1;

@@ -134,7 +134,7 @@ impl Tree {
 
     fn subtree(&self, low: u64, high: u64) -> Result<Hash, MissingTile> {
         let width = high - low;
-        if width.is_power_of_two() && low % width == 0 {
+        if width.is_power_of_two() && low.is_multiple_of(width) {
             return self.node(width.trailing_zeros(), low / width);
         }
         let middle = low + split(width);
@@ -351,7 +351,9 @@ mod tests {
         let mut running = RunningRoot::default();
         for (at, chunk) in all.chunks(997).enumerate() {
             tree.append(chunk);
-            chunk.iter().for_each(|leaf| running.push(*leaf));
+            for leaf in chunk {
+                running.push(*leaf);
+            }
             if at % 9 == 0 {
                 let wanted = mth(&all[..tree.size as usize]);
                 assert_eq!(tree.root(tree.size).unwrap(), wanted);

@@ -156,11 +156,10 @@ impl Records {
             .filter(|other| other.index > manifest.index);
         let newest = later
             .flat_map(|other| &other.recommendations)
-            .filter(|other| {
+            .rfind(|other| {
                 other.cluster == recommendation.cluster
                     && other.finding_id == recommendation.finding_id
-            })
-            .next_back();
+            });
         newest.is_some_and(|other| change_key(other) != change_key(recommendation))
     }
 

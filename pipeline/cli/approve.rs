@@ -123,20 +123,17 @@ fn write(decision: &Decision, key: Option<&Path>, folder: &Path) -> Result<Exit,
     std::fs::create_dir_all(folder).map_err(|error| CliError::file("create", folder, error))?;
     create(&path, &bytes)?;
     let mut out = std::io::stdout().lock();
-    match signature {
-        Some(signature) => {
-            let mut sig = path.clone().into_os_string();
-            sig.push(".sig");
-            create(Path::new(&sig), signature.as_bytes())?;
-            writeln!(out, "{}", path.display()).map_err(CliError::Stdout)?;
-            writeln!(out, "{}", Path::new(&sig).display()).map_err(CliError::Stdout)?;
-        }
-        None => {
-            writeln!(out, "{}", path.display()).map_err(CliError::Stdout)?;
-            say(&format!(
-                "not signed yet: ssh-keygen -Y sign -n {DECISION_NAMESPACE} -f KEY {name}"
-            ));
-        }
+    if let Some(signature) = signature {
+        let mut sig = path.clone().into_os_string();
+        sig.push(".sig");
+        create(Path::new(&sig), signature.as_bytes())?;
+        writeln!(out, "{}", path.display()).map_err(CliError::Stdout)?;
+        writeln!(out, "{}", Path::new(&sig).display()).map_err(CliError::Stdout)?;
+    } else {
+        writeln!(out, "{}", path.display()).map_err(CliError::Stdout)?;
+        say(&format!(
+            "not signed yet: ssh-keygen -Y sign -n {DECISION_NAMESPACE} -f KEY {name}"
+        ));
     }
     Ok(Exit::Done)
 }

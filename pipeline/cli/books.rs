@@ -158,7 +158,7 @@ impl Books {
                     verb.word()
                 )),
                 Verdict::Refused { why } => {
-                    say(&format!("decision {} refused: {why}", judged.name))
+                    say(&format!("decision {} refused: {why}", judged.name));
                 }
                 Verdict::Known => {}
             }

@@ -143,7 +143,7 @@ pub(super) async fn check_policy(args: &ConfigArg) -> Result<Exit, CliError> {
         let (_, _, records) = books::read_log(&config, &lake).await?;
         match &records.authority {
             Some(authority) if authority.sha256 == sha256 => {
-                lines.push("it is in force".to_owned())
+                lines.push("it is in force".to_owned());
             }
             Some(authority) => lines.push(format!(
                 "in force is {}: this one holds when its people agree (decisions approve-policy)",

@@ -11,11 +11,9 @@ const KEYS: [&str; 3] = [
 const HOUR: i64 = 3_600_000;
 
 fn policy(rules: &str) -> Policy {
-    let people: String = ["ada", "bob", "eve"]
-        .iter()
-        .zip(KEYS)
-        .map(|(name, key)| format!("{name} {key}\n"))
-        .collect();
+    let lines = ["ada", "bob", "eve"].iter().zip(KEYS);
+    let lines: Vec<String> = lines.map(|(name, key)| format!("{name} {key}")).collect();
+    let people = lines.join("\n");
     let signers = Signers::parse(&people, "").unwrap();
     let text = format!(
         "max_age = \"24h\"\nsnapshot_max_age = \"72h\"\n[roles]\nplatform = [\"ada\", \"bob\"]\nfinops = [\"bob\", \"eve\"]\n[change]\nrequire = [{{count = 2, roles = [\"platform\"]}}]\n[break_glass]\nroles = [\"platform\"]\nmax_age = \"2h\"\n{rules}"
