@@ -353,7 +353,7 @@ mod tests {
             }
             prop_assert!(sum <= Decimal::from(nodes * 48));
             // Realisable never exceeds what is addressable.
-            prop_assert!(sum <= Decimal::from(freed * 6 + 0));
+            prop_assert!(sum <= Decimal::from((freed * 6)));
         }
     }
 }
