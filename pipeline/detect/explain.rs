@@ -15,7 +15,7 @@ use datafusion::prelude::SessionContext;
 use super::DetectError;
 use super::evidence::{EvidenceManifest, checked, decode};
 use super::findings::Answer;
-use super::netting::PriceList;
+use super::netting::{Committed, PriceList};
 use super::query::{Detector, QuerySet};
 use super::runner::{ChainInputs, Detection, chain, register};
 use crate::lake::columns::{int, int_at, text, text_at, usd, usd_at};
@@ -141,7 +141,9 @@ fn prices(batches: &[RecordBatch]) -> Result<PriceList, DetectError> {
             list.set_node(
                 keys.value(row),
                 int_at(&gpus, row),
-                text_at(&commitments, row).map(|_| int_at(&ends, row)),
+                text_at(&commitments, row).map(|_| Committed {
+                    until_ms: int_at(&ends, row),
+                }),
             );
         }
     }

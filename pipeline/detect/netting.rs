@@ -157,8 +157,14 @@ pub struct Price {
     pub band_percent: i64,
     /// GPUs that are bought and given back together.
     pub gpus_per_node: Option<i64>,
-    /// The end of a commitment in force, where one is: inside it the day, if anybody wrote it down.
-    pub committed_until: Option<Option<i64>>,
+    /// The commitment under which it is paid, where one is.
+    pub committed: Option<Committed>,
+}
+
+/// A commitment in force, and its end if anybody wrote it down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    pub until_ms: Option<i64>,
 }
 
 /// Which of a row's prices counts, and where it came from.
@@ -191,7 +197,9 @@ impl PriceList {
             list.set_node(
                 &row.price_key(),
                 row.gpus_per_node,
-                row.commitment.as_ref().map(|one| one.end_ms),
+                row.commitment.as_ref().map(|one| Committed {
+                    until_ms: one.end_ms,
+                }),
             );
         }
         list
@@ -202,11 +210,11 @@ impl PriceList {
         &mut self,
         key: &str,
         gpus_per_node: Option<i64>,
-        committed_until: Option<Option<i64>>,
+        committed: Option<Committed>,
     ) {
         if let Some(price) = self.0.get_mut(key) {
             price.gpus_per_node = gpus_per_node;
-            price.committed_until = committed_until;
+            price.committed = committed;
         }
     }
 
@@ -232,7 +240,7 @@ impl PriceList {
                 },
                 band_percent,
                 gpus_per_node: None,
-                committed_until: None,
+                committed: None,
             },
         );
     }

@@ -116,13 +116,13 @@ impl Bill {
                 realised.usd = None;
                 continue;
             };
-            let committed = prices.get(&pool.1).and_then(|price| price.committed_until);
+            let committed = prices.get(&pool.1).and_then(|price| price.committed);
             // What is added under a commitment is paid like anything else.
-            if let Some(until) = committed
+            if let Some(commitment) = committed
                 && ms > 0
             {
                 realised.committed = true;
-                realised.after_ms = realised.after_ms.max(until);
+                realised.after_ms = realised.after_ms.max(commitment.until_ms);
                 continue;
             }
             realised.usd = realised.usd.and_then(|sum| {
@@ -203,12 +203,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::detect::netting::Resource;
+    use crate::detect::netting::{Committed, Resource};
 
     const DEAR: &str = "aws|us-east-1|p5.48xlarge|H100-SXM-80|";
     const CHEAP: &str = "aws|us-east-1|g6e.xlarge|L40S-48|";
 
-    fn prices(commitment: Option<Option<i64>>) -> PriceList {
+    fn prices(commitment: Option<Committed>) -> PriceList {
         let mut prices = PriceList::default();
         for (key, usd, gpus) in [(DEAR, "6", 8), (CHEAP, "2", 1)] {
             prices.insert(
@@ -292,7 +292,10 @@ mod tests {
     #[test]
     fn committed_nodes_are_paid_until_the_commitment_ends() {
         let mut bill = bill();
-        let realised = bill.take(&[frees("", 3), frees("a", 6)], &prices(Some(Some(99))));
+        let realised = bill.take(
+            &[frees("", 3), frees("a", 6)],
+            &prices(Some(Committed { until_ms: Some(99) })),
+        );
         assert_eq!(usd(&realised), Decimal::ZERO);
         assert!(realised.committed && realised.after_ms == Some(99));
     }
@@ -353,7 +356,7 @@ mod tests {
             }
             prop_assert!(sum <= Decimal::from(nodes * 48));
             // Realisable never exceeds what is addressable.
-            prop_assert!(sum <= Decimal::from((freed * 6)));
+            prop_assert!(sum <= Decimal::from(freed * 6));
         }
     }
 }

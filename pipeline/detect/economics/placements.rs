@@ -274,8 +274,7 @@ struct Subject<'a> {
 impl Subject<'_> {
     fn row(
         &self,
-        candidate_kind: &'static str,
-        candidate: String,
+        (candidate_kind, candidate): (&'static str, String),
         gpu_product: Option<&str>,
         price_key: Option<String>,
         gpu_milli: i64,

@@ -22,8 +22,7 @@ impl Subject<'_> {
         let same_tier = |judgement: &Judgement| {
             let name = candidate_name(today, gpu_milli);
             self.row(
-                "same-tier",
-                name,
+                ("same-tier", name),
                 today,
                 price_key.clone(),
                 gpu_milli,
@@ -90,8 +89,7 @@ impl Subject<'_> {
             for device in parts {
                 let judgement = self.judge(served, &device, 1, own, false);
                 out.rows.push(self.row(
-                    kind,
-                    device.name(),
+                    (kind, device.name()),
                     Some(&product.key),
                     price_key.clone(),
                     device.card_milli(),
@@ -108,8 +106,10 @@ impl Subject<'_> {
             }
             let judgement = self.judge(served, &Device::whole(product), count, own, false);
             out.rows.push(self.row(
-                "other-parallelism",
-                candidate_name(Some(&product.key), count * 1000),
+                (
+                    "other-parallelism",
+                    candidate_name(Some(&product.key), count * 1000),
+                ),
                 Some(&product.key),
                 price_key.clone(),
                 count * 1000,
@@ -169,8 +169,10 @@ impl Subject<'_> {
             }
             if let Some((judgement, price, gpus)) = kept {
                 out.rows.push(self.row(
-                    "other-tier",
-                    candidate_name(Some(&product.key), gpus * 1000),
+                    (
+                        "other-tier",
+                        candidate_name(Some(&product.key), gpus * 1000),
+                    ),
                     Some(&product.key),
                     Some(price.price_key()),
                     gpus * 1000,
