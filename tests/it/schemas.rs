@@ -97,7 +97,11 @@ fn written() -> Vec<Value> {
 
 /// Every change on its own, with values that differ from what stands there.
 fn wishes() -> Vec<(&'static str, Wish)> {
-    let all = Wish::survey("NVIDIA-L40S");
+    let mut all = Wish::survey("NVIDIA-L40S");
+    // HyperPod takes no instance type of another service.
+    if let Some(tier) = &mut all.tier {
+        tier.instance_type = Some("ml.g6e.2xlarge".to_owned());
+    }
     let bounds = idleproof::inventory::remedy::BoundsWish {
         min_replicas: Some(3),
         max_replicas: Some(7),

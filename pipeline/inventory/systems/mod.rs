@@ -11,6 +11,7 @@ mod dynamo_remedies;
 mod hami;
 mod hpa;
 mod hyperpod;
+mod jobs;
 mod kai;
 mod kaito;
 mod keda;

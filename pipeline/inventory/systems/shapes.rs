@@ -7,7 +7,7 @@ use super::super::objects::Key;
 use super::super::resources;
 use super::remedy::{Action, BoundsWish, CpuWish, Draft, FractionWish, Remedy, TierWish, Wish};
 use super::warnings::TIER_KEYS;
-use super::{Facts, View, json, scaler_of};
+use super::{Facts, View, jobs, json, scaler_of};
 
 /// A path of keys from an object's root.
 pub(super) type Path = Vec<String>;
@@ -50,11 +50,11 @@ pub(super) struct Places {
 pub(super) fn remedies(view: &View<'_>, _facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
     let places = match view.top.kind.as_str() {
         "job.batch" => {
-            return job(view, wish, &["spec"], &["spec", "template", "spec"]);
+            return jobs::job(view, wish, &["spec"], &["spec", "template", "spec"]);
         }
         "cronjob.batch" => {
             let pod_spec = ["spec", "jobTemplate", "spec", "template", "spec"];
-            return job(view, wish, &["spec"], &pod_spec);
+            return jobs::job(view, wish, &["spec"], &pod_spec);
         }
         "pod" => {
             return refuse(
@@ -504,41 +504,6 @@ pub(super) fn resource_at(
         );
     }
     Ok(())
-}
-
-/// Jobs end by themselves: they are suspended, and their templates never change.
-fn job(view: &View<'_>, wish: &Wish, base: &[&str], pod_spec: &[&str]) -> Vec<Remedy> {
-    let scheduled = view.top.kind == "cronjob.batch";
-    let mut out = Vec::new();
-    if wish.zero {
-        let mut draft = Draft::new(view.top, view.top_body);
-        draft.set(&below(&path(base), &["suspend"]), value!(true));
-        let verify = if scheduled {
-            "no new run starts; runs that go on end by themselves"
-        } else {
-            PODS_GONE
-        };
-        out.push(
-            draft
-                .remedy(Action::Zero, &[verify])
-                .warned("work in progress is lost where the program keeps no checkpoint"),
-        );
-    }
-    if wish.bounds.is_some() {
-        out.push(Remedy::not_possible(
-            Action::Bounds,
-            "a job has a fixed amount of work, not a range of replicas",
-        ));
-    }
-    let places = Places {
-        replicas: None,
-        pod_specs: vec![path(pod_spec)],
-        frozen: (!scheduled).then_some(
-            "a job's pod template is immutable: delete the job and make it again with the change",
-        ),
-    };
-    out.extend(templates(view.top, view.top_body, &places, wish));
-    out
 }
 
 #[cfg(test)]
