@@ -618,7 +618,7 @@ async fn attack_secrets_in_any_output() {
 }
 
 fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 fn encode(bytes: &[u8]) -> String {

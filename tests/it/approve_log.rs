@@ -88,9 +88,9 @@ impl Disk {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    stack.push(path)
+                    stack.push(path);
                 } else {
-                    out.push(path)
+                    out.push(path);
                 }
             }
         }
@@ -171,7 +171,7 @@ async fn attack_log_fork() {
     disk.append(runs(1000, 299)).await;
     disk.append(runs(2000, 4)).await;
     assert_eq!(disk.faults(&[]).await, "", "the fork is whole in itself");
-    let faults = disk.faults(&[anchor.clone()]).await;
+    let faults = disk.faults(std::slice::from_ref(&anchor)).await;
     assert!(!faults.is_empty(), "{faults}");
     disk.append(runs(3000, 1)).await;
     assert!(!disk.faults(&[anchor]).await.is_empty());

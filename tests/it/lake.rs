@@ -262,7 +262,7 @@ async fn decimals_are_the_same_floats_for_every_engine_and_after_compaction() {
     // Six decimals that hardly repeat, spelled as an exporter prints them, with gaps.
     let value = |row: usize| {
         let text = format!("0.{:06}", (row * 7_919) % 1_000_000);
-        (row % 97 != 0).then(|| text.parse::<f64>().unwrap())
+        (!row.is_multiple_of(97)).then(|| text.parse::<f64>().unwrap())
     };
     let half = |from: usize| {
         let batch = rows(spec, ROWS as i64 / 2, from as i64);
