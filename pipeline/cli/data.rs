@@ -20,7 +20,24 @@ pub(super) fn views() -> Vec<(String, String)> {
         })
         .collect();
     views.sort();
-    views
+    let mut ordered = Vec::with_capacity(views.len());
+    while !views.is_empty() {
+        let ready = views.iter().position(|(name, sql)| {
+            !views
+                .iter()
+                .any(|(other, _)| other != name && reads(sql, other))
+        });
+        ordered.push(views.remove(ready.unwrap_or(0)));
+    }
+    ordered
+}
+
+/// Whether a view's SQL, its comments aside, names another one.
+fn reads(sql: &str, view: &str) -> bool {
+    sql.lines()
+        .filter(|line| !line.trim_start().starts_with("--"))
+        .flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')))
+        .any(|word| word == view)
 }
 
 /// A session over a view of the lake, with the documented `v_` views defined.
@@ -44,4 +61,20 @@ pub(super) async fn published(
         ))
     })?;
     Ok((lake, publication))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_comes_after_those_that_it_reads() {
+        let views = views();
+        for (at, (name, sql)) in views.iter().enumerate() {
+            for (later, _) in &views[at + 1..] {
+                assert!(!reads(sql, later), "{name} reads {later}");
+            }
+        }
+        assert!(views.len() > 10);
+    }
 }
