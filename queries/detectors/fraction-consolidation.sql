@@ -126,6 +126,7 @@ judged AS (
       WHEN (total_ms - unknown_ms) * 100 < total_ms * $min_coverage_percent THEN 'unseen'
       WHEN used_ms < $min_used_gpu_hours * 3600000 THEN 'little-used'
       WHEN model IS NULL THEN 'no-model'
+      WHEN role LIKE '%+%' THEN 'roles'
       WHEN days_seen < $min_days_seen THEN 'few-days'
       WHEN peak_lower_bound THEN 'lower-bound'
       WHEN starved_ms * 100 > total_ms * $max_starved_percent THEN 'starved'
@@ -174,6 +175,8 @@ SELECT
     WHEN 'little-used' THEN 'It was used too little for cutting a card to pay.'
     WHEN 'no-model' THEN COALESCE('Its model `' || model_raw || '` is not resolved', 'Its model is not resolved')
       || ', so what a part of a card would do with it is unknown.'
+    WHEN 'roles' THEN 'Its replicas play different roles (' || role
+      || '), and what all of them together were asked for sizes none of them.'
     WHEN 'few-days' THEN 'Its demand was seen on ' || CAST(days_seen AS VARCHAR)
       || ' days, fewer than the ' || CAST($min_days_seen AS VARCHAR) || ' that show its rhythm.'
     WHEN 'lower-bound' THEN
