@@ -69,6 +69,10 @@ fn an_acceptance_and_a_rule_of_ones_own_change_what_is_asked_and_nothing_else() 
         .status()
         .unwrap();
     assert!(copied.success());
+    // The log's checkpoints are signed with the key beside the report: the copy goes on with it.
+    for key in ["pipeline_ed25519", "pipeline_ed25519.pub"] {
+        fs::copy(whole.folder.path().join(key), folder.path().join(key)).unwrap();
+    }
     fs::create_dir(folder.path().join("own")).unwrap();
     fs::write(folder.path().join("own/own-longest-lived.sql"), OWN).unwrap();
     let config = folder.path().join("idleproof.toml");
