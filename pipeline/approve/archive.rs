@@ -11,8 +11,9 @@ use flate2::write::GzEncoder;
 use super::ApproveError;
 
 const BLOCK: usize = 512;
-/// The evidence of a large fleet is some hundred megabytes.
-const UNPACKED_BYTES_MAX: u64 = 8 << 30;
+/// The evidence of a large fleet is some hundred megabytes, and all of it is held in memory before
+/// any signature is known.
+const UNPACKED_BYTES_MAX: u64 = 2 << 30;
 const FILES_MAX: usize = 200_000;
 
 /// Packs files, which must have plain names, in order of their names.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::args_approve::{ApproveArgs, ApprovePolicyArgs, DecideArgs, DeferArgs};
@@ -51,10 +50,24 @@ async fn decide(args: &DecideArgs, set: impl FnOnce(&mut Decision)) -> Result<Ex
     let manifest = verify_envelope(&path, &bytes, &key)?;
     let all = recommendations(&manifest)?;
     let chosen = choose(args, &all)?;
+    let authority_sha256 = match authority_of(&manifest) {
+        Ok(sha256) => sha256,
+        // Who only looks may look.
+        Err(why) if args.review && args.key.is_none() => {
+            let mut out = std::io::stdout().lock();
+            for recommendation in &chosen {
+                let text = review(recommendation, None, super::now_ms());
+                writeln!(out, "{text}").map_err(CliError::Stdout)?;
+            }
+            say(&why.to_string());
+            return Ok(Exit::Done);
+        }
+        Err(why) => return Err(why),
+    };
     let mut decision = Decision {
         verb: Verb::Approve,
         manifest_sha256: sha256_hex(&bytes),
-        authority_sha256: authority_of(&manifest)?,
+        authority_sha256,
         subjects: chosen
             .iter()
             .map(|r| (r.subject(), r.sha256.clone()))
@@ -121,15 +134,17 @@ fn write(decision: &Decision, key: Option<&Path>, folder: &Path) -> Result<Exit,
         }
     };
     std::fs::create_dir_all(folder).map_err(|error| CliError::file("create", folder, error))?;
-    create(&path, &bytes)?;
     let mut out = std::io::stdout().lock();
     if let Some(signature) = signature {
         let mut sig = path.clone().into_os_string();
         sig.push(".sig");
+        // The signature first: who finds the decision finds both.
         create(Path::new(&sig), signature.as_bytes())?;
+        create(&path, &bytes)?;
         writeln!(out, "{}", path.display()).map_err(CliError::Stdout)?;
         writeln!(out, "{}", Path::new(&sig).display()).map_err(CliError::Stdout)?;
     } else {
+        create(&path, &bytes)?;
         writeln!(out, "{}", path.display()).map_err(CliError::Stdout)?;
         say(&format!(
             "not signed yet: ssh-keygen -Y sign -n {DECISION_NAMESPACE} -f KEY {name}"
@@ -138,14 +153,16 @@ fn write(decision: &Decision, key: Option<&Path>, folder: &Path) -> Result<Exit,
     Ok(Exit::Done)
 }
 
+/// A file that is there whole or not at all; one that is there already stays as it is.
 fn create(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .map_err(|error| CliError::file("write", path, error))
+    let failed = |error| CliError::file("write", path, error);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = folder.join(format!(".{name}.{}", std::process::id()));
+    std::fs::write(&partial, bytes).map_err(failed)?;
+    let linked = std::fs::hard_link(&partial, path);
+    let _ = std::fs::remove_file(&partial);
+    linked.map_err(failed)
 }
 
 fn confirmed() -> Result<bool, CliError> {

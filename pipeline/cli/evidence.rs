@@ -167,10 +167,9 @@ pub(super) async fn evidence(args: &EvidenceArgs) -> Result<Exit, CliError> {
     let index = to_canonical(&index).map_err(|error| CliError::Unexpected(error.to_string()))?;
     files.insert("index.json".to_owned(), index.into_bytes());
     let archive = pack(&files)?;
-    std::fs::write(&args.out, &archive)
-        .map_err(|error| CliError::file("write", &args.out, error))?;
     let page = args.out.with_file_name("evidence.html");
-    std::fs::write(&page, PAGE).map_err(|error| CliError::file("write", &page, error))?;
+    replace(&page, PAGE.as_bytes())?;
+    replace(&args.out, &archive)?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -182,6 +181,15 @@ pub(super) async fn evidence(args: &EvidenceArgs) -> Result<Exit, CliError> {
     .map_err(CliError::Stdout)?;
     writeln!(out, "{}: checks it in a browser", page.display()).map_err(CliError::Stdout)?;
     Ok(Exit::Done)
+}
+
+/// Writes beside the file and renames: a reader sees the old bytes or the new ones.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    std::fs::write(&partial, bytes)
+        .and_then(|()| std::fs::rename(&partial, path))
+        .map_err(|error| CliError::file("write", path, error))
 }
 
 /// Everything that an archive claims, from the signature on.

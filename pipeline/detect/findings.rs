@@ -220,7 +220,15 @@ impl Finding {
                 row.reason
             )
         } else {
-            row.reason.clone()
+            match realisable_monthly.filter(|usd| *usd < Decimal::ZERO) {
+                // Addressable is not realisable: an approver must read it before any number.
+                Some(usd) => format!(
+                    "{} By itself it makes the bill grow by {} a month: what it adds is sold in whole nodes, and what it frees lets no node go.",
+                    row.reason,
+                    dollars(-usd)
+                ),
+                None => row.reason.clone(),
+            }
         };
         let handle = format!("{}/{}", detector.id, row.grain.join("/"));
         let subject = Subject {

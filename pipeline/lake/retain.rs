@@ -88,7 +88,7 @@ pub(crate) async fn raw(
     cut: &str,
     info: &CommitInfo,
 ) -> Result<usize, LakeError> {
-    let (list, rest): (Vec<_>, Vec<_>) =
+    let (list, rest): (Vec<&TableSpec>, Vec<&TableSpec>) =
         raw_tables().partition(|spec| spec.name == "ingest_windows");
     let mut removed = 0;
     for spec in list.into_iter().chain(rest) {

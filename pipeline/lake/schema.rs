@@ -4,6 +4,11 @@
 //! `lake` writes and reads Parquet by it, and the SQL tests type their given rows by it. A new
 //! column is a line here and a migration under the fleet's lease, never a side effect of ingest.
 
+mod inventory;
+mod raw;
+mod rollups;
+mod runs;
+
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -63,7 +68,7 @@ pub struct Column {
 }
 
 /// One table of the lake.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct TableSpec {
     pub name: &'static str,
     pub kind: TableKind,
@@ -141,5 +146,36 @@ pub fn table(name: &str) -> Option<&'static TableSpec> {
     TABLES.iter().find(|spec| spec.name == name)
 }
 
-mod tables;
-pub use tables::TABLES;
+const PARTS: [&[TableSpec]; 4] = [
+    raw::TABLES,
+    inventory::TABLES,
+    rollups::TABLES,
+    runs::TABLES,
+];
+
+const COUNT: usize = {
+    let (mut count, mut part) = (0, 0);
+    while part < PARTS.len() {
+        count += PARTS[part].len();
+        part += 1;
+    }
+    count
+};
+
+static ALL: [TableSpec; COUNT] = {
+    let mut all = [PARTS[0][0]; COUNT];
+    let (mut at, mut part) = (0, 0);
+    while part < PARTS.len() {
+        let mut row = 0;
+        while row < PARTS[part].len() {
+            all[at] = PARTS[part][row];
+            at += 1;
+            row += 1;
+        }
+        part += 1;
+    }
+    all
+};
+
+/// Every table of the lake, in the order of the data's flow.
+pub static TABLES: &[TableSpec] = &ALL;

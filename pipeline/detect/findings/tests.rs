@@ -75,6 +75,38 @@ fn finding(row: FoundRow, worth: Option<Worth>) -> Finding {
 }
 
 #[test]
+fn a_saving_that_makes_the_bill_grow_says_so_first() {
+    let detector = detector();
+    let reason = |usd: &str| {
+        let worth = Some(worth(Some("3360")));
+        let finding = Finding::new(Valued {
+            detector: &detector,
+            row: row(),
+            net: worth.clone(),
+            gross: worth,
+            days: Some(Vec::new()),
+            shown_usd: None,
+            first_seen_ms: None,
+            assumes: Vec::new(),
+            realised: Some(Realised {
+                usd: Some(usd.parse().unwrap()),
+                ..Realised::default()
+            }),
+            acceptances: &[],
+        })
+        .unwrap();
+        (finding.reason, finding.realisable_monthly_usd.unwrap())
+    };
+    let (said, usd) = reason("-336");
+    assert!(usd < Decimal::ZERO);
+    assert!(
+        said.contains("makes the bill grow by $730 a month"),
+        "{said}"
+    );
+    assert!(!reason("0").0.contains("bill"));
+}
+
+#[test]
 fn identity_is_detector_major_version_and_grain() {
     let id = finding_id("idle", "2", &row().grain);
     assert_eq!(id, &sha256_hex(b"idle\n2\na\np5\nH100-SXM-80")[..16]);
