@@ -41,13 +41,12 @@ fn a_small_fleet_meets_its_truth() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{table}\n{errors}");
     // A table without cases would pass every threshold.
-    let dark = table
-        .lines()
-        .find(|line| line.starts_with("dark-capacity"))
-        .unwrap_or_default();
-    let owed: Option<u32> = dark
-        .split_whitespace()
-        .nth(1)
-        .and_then(|number| number.parse().ok());
-    assert!(owed.is_some_and(|owed| owed > 0), "{table}");
+    let owed = |detector: &str| -> u32 {
+        let row = table.lines().find(|line| line.starts_with(detector));
+        row.and_then(|row| row.split_whitespace().nth(1)?.parse().ok())
+            .unwrap_or_default()
+    };
+    for detector in ["unallocated-capacity", "surplus-replicas"] {
+        assert!(owed(detector) > 0, "{detector}\n{table}");
+    }
 }
