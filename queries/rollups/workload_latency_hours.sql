@@ -15,7 +15,8 @@ WITH scraped AS (
     CAST(round(extract(epoch FROM ts) * 1000) AS BIGINT) AS ts_ms,
     COALESCE(scrape_interval_ms, $default_scrape_interval_ms) AS scrape_interval_ms,
     ttft_le_seconds, ttft_bucket_counts, itl_le_seconds, itl_bucket_counts,
-    prompt_len_le_tokens, prompt_len_bucket_counts, output_len_le_tokens, output_len_bucket_counts
+    prompt_len_le_tokens, prompt_len_bucket_counts, output_len_le_tokens, output_len_bucket_counts,
+    ttft_sum_seconds, itl_sum_seconds
   FROM serving_samples
   WHERE cluster = $cluster
 ),
@@ -39,6 +40,16 @@ flat AS (
   UNION ALL
   SELECT namespace, pod, container, target, engine, engine_index, model_name, ts_ms,
     scrape_interval_ms, 'output_len', unnest(output_len_le_tokens), unnest(output_len_bucket_counts)
+  FROM today
+  -- What all observations add up to, in microseconds, as one more counter without a bound: a mean
+  -- from it is exact, where a bucket's middle is not (most engines' first bound is 10 ms a token).
+  UNION ALL
+  SELECT namespace, pod, container, target, engine, engine_index, model_name, ts_ms,
+    scrape_interval_ms, 'ttft_sum_us', CAST(9223372036854775807 AS DOUBLE), ttft_sum_seconds * 1000000
+  FROM today
+  UNION ALL
+  SELECT namespace, pod, container, target, engine, engine_index, model_name, ts_ms,
+    scrape_interval_ms, 'itl_sum_us', CAST(9223372036854775807 AS DOUBLE), itl_sum_seconds * 1000000
   FROM today
 ),
 buckets AS (

@@ -4,7 +4,7 @@ title: Each workload's own latency by the hour, with the load under which it was
 grain: [cluster, namespace, workload_kind, workload_name, hour_ms]
 requires: [workload_latency_hours, workload_hours]
 params:
-  min_tokens: {type: int, unit: tokens, default: 500, why: "the mean of fewer inter-token times is the mean of a few buckets' middles"}
+  min_tokens: {type: int, unit: tokens, default: 500, why: "the mean of fewer inter-token times is the mean of a few requests"}
   max_throttled_percent: {type: int, unit: percent, default: 10, why: "an hour in which the CPU held the engine back says nothing about the GPU"}
 order: 92
 ---*/
@@ -28,9 +28,10 @@ WITH bounds AS (
     ), 0) AS below
   FROM workload_latency_hours
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
-    AND histogram IN ('itl', 'ttft')
+    AND histogram IN ('itl', 'ttft', 'itl_sum_us', 'ttft_sum_us')
 ),
--- An observation lies in the middle of its bucket; one beyond the last bound lies at that bound.
+-- Where an engine tells no sum, an observation lies in the middle of its bucket, and one beyond the
+-- last bound at that bound. That is coarse: half of a first bound of 10 ms is no GPU's speed.
 middles AS (
   SELECT
     b.*,
@@ -49,9 +50,11 @@ sums AS (
     workload_name,
     hour_ms,
     CAST(SUM(CASE WHEN histogram = 'itl' THEN n ELSE 0 END) AS BIGINT) AS itl_count,
-    CAST(SUM(CASE WHEN histogram = 'itl' THEN n * middle_us ELSE 0 END) AS BIGINT) AS itl_us,
+    CAST(SUM(CASE WHEN histogram = 'itl' THEN n * middle_us ELSE 0 END) AS BIGINT) AS itl_middles_us,
+    CAST(SUM(CASE WHEN histogram = 'itl_sum_us' THEN n ELSE 0 END) AS BIGINT) AS itl_sum_us,
     CAST(SUM(CASE WHEN histogram = 'ttft' THEN n ELSE 0 END) AS BIGINT) AS ttft_count,
-    CAST(SUM(CASE WHEN histogram = 'ttft' THEN n * middle_us ELSE 0 END) AS BIGINT) AS ttft_us
+    CAST(SUM(CASE WHEN histogram = 'ttft' THEN n * middle_us ELSE 0 END) AS BIGINT) AS ttft_middles_us,
+    CAST(SUM(CASE WHEN histogram = 'ttft_sum_us' THEN n ELSE 0 END) AS BIGINT) AS ttft_sum_us
   FROM middles
   GROUP BY cluster, namespace, workload_kind, workload_name, hour_ms
 )
@@ -62,9 +65,9 @@ SELECT
   s.workload_name,
   s.hour_ms,
   s.itl_count,
-  s.itl_us,
+  CASE WHEN s.itl_sum_us > 0 THEN s.itl_sum_us ELSE s.itl_middles_us END AS itl_us,
   s.ttft_count,
-  s.ttft_us,
+  CASE WHEN s.ttft_sum_us > 0 THEN s.ttft_sum_us ELSE s.ttft_middles_us END AS ttft_us,
   h.requests,
   h.prompt_tokens,
   CASE WHEN h.prefix_hit_tokens > h.prompt_tokens THEN h.prompt_tokens
