@@ -2,6 +2,7 @@
 //! checked before anything else is, each with its digest for the publication.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use datafusion::prelude::SessionContext;
 
@@ -9,9 +10,10 @@ use super::conclude::window_rows;
 use super::error::CliError;
 use crate::catalogue;
 use crate::config::Config;
-use crate::detect::economics::bill::{BilledNode, Charge, read_bill};
+use crate::detect::economics::bill::{BilledNode, COLUMNS, Charge, read_bill, read_bill_rows};
 use crate::detect::economics::measured::{Format, Measurement, read_points};
 use crate::lake::columns::{int, text};
+use crate::lake::{foreign_rows, is_parquet};
 use crate::model::TimeWindow;
 use crate::model::canonical::sha256_hex;
 
@@ -95,21 +97,59 @@ pub(super) fn bills(
                 section.path, section.cluster
             )));
         }
-        let path = config.resolve(&section.path);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| CliError::file("read the bill", &path, error))?;
-        digests.insert(
-            format!("bill/{}", section.path),
-            sha256_hex(text.as_bytes()),
-        );
+        let mut charges = Vec::new();
+        for (name, path) in bill_files(&section.path, &config.resolve(&section.path))? {
+            let bytes = std::fs::read(&path)
+                .map_err(|error| CliError::file("read the bill", &path, error))?;
+            digests.insert(format!("bill/{name}"), sha256_hex(&bytes));
+            charges.extend(charges_of(&name, bytes)?);
+        }
         all.push(Bill {
             cluster: section.cluster.clone(),
             name: section.path.clone(),
-            charges: read_bill(&section.path, &text)
-                .map_err(|error| CliError::Usage(error.to_string()))?,
+            charges,
         });
     }
     Ok(all)
+}
+
+/// The file itself, or a folder's `.csv` and `.parquet` files, as exports of providers come in parts.
+fn bill_files(name: &str, path: &Path) -> Result<Vec<(String, PathBuf)>, CliError> {
+    if !path.is_dir() {
+        return Ok(vec![(name.to_owned(), path.to_owned())]);
+    }
+    let failed = |error| CliError::file("read the bills in", path, error);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let known = file
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("csv") || e.eq_ignore_ascii_case("parquet"));
+        if let (true, Some(part)) = (known, file.file_name()) {
+            files.push((format!("{name}/{}", part.to_string_lossy()), file));
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(CliError::Usage(format!(
+            "[[bill]] {name}: the folder holds no .csv and no .parquet file"
+        )));
+    }
+    Ok(files)
+}
+
+fn charges_of(name: &str, bytes: Vec<u8>) -> Result<Vec<Charge>, CliError> {
+    let usage = |error: &dyn std::fmt::Display| CliError::Usage(format!("bill {name}: {error}"));
+    let read = if is_parquet(&bytes) {
+        let file = foreign_rows(bytes.into(), COLUMNS).map_err(|error| usage(&error))?;
+        let header: Vec<&str> = file.columns.iter().map(String::as_str).collect();
+        read_bill_rows(name, &header, file.rows)
+    } else {
+        let text = String::from_utf8(bytes)
+            .map_err(|_| usage(&"it is neither Parquet nor CSV in UTF-8; give one of them"))?;
+        read_bill(name, &text)
+    };
+    read.map_err(|error| CliError::Usage(error.to_string()))
 }
 
 pub(super) async fn billed_nodes(

@@ -45,6 +45,8 @@ pub enum LakeError {
     },
     #[error("{key} is damaged: {reason}; restore it from a copy of the lake")]
     Corrupt { key: String, reason: String },
+    #[error("the Parquet file cannot be read: {0}; export it anew, or give it as CSV")]
+    Foreign(String),
     #[error("cannot {action} the table {table}: {cause}")]
     Delta {
         action: &'static str,

@@ -79,77 +79,137 @@ fn machine(id: &str) -> String {
         .to_ascii_lowercase()
 }
 
-/// Reads a FOCUS 1.x cost-and-usage file as CSV.
-pub fn read_bill(name: &str, text: &str) -> Result<Vec<Charge>, BillError> {
-    let fail = |line: u64, what: String| BillError {
+/// All that is read of a file; FOCUS 1.3 renames the provider's column.
+pub const COLUMNS: &[&str] = &[
+    "ResourceId",
+    "EffectiveCost",
+    "BillingCurrency",
+    "ChargePeriodStart",
+    "ChargePeriodEnd",
+    "ChargeCategory",
+    "ServiceProviderName",
+    "ProviderName",
+    "SkuId",
+    "SkuMeter",
+    "ServiceName",
+];
+
+/// Where a file keeps what is read of it.
+struct Shape<'a> {
+    name: &'a str,
+    resource: usize,
+    cost: usize,
+    currency: usize,
+    start: usize,
+    end: usize,
+    category: usize,
+    provider: usize,
+    sku: usize,
+}
+
+impl<'a> Shape<'a> {
+    fn of(name: &'a str, header: &[&str]) -> Result<Self, BillError> {
+        let column = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| header.iter().position(|column| column == name))
+                .ok_or_else(|| fail(name, 1, format!("no column {}", names.join(" or "))))
+        };
+        Ok(Self {
+            name,
+            resource: column(&["ResourceId"])?,
+            cost: column(&["EffectiveCost"])?,
+            currency: column(&["BillingCurrency"])?,
+            start: column(&["ChargePeriodStart"])?,
+            end: column(&["ChargePeriodEnd"])?,
+            category: column(&["ChargeCategory"])?,
+            provider: column(&["ServiceProviderName", "ProviderName"])?,
+            sku: column(&["SkuId", "SkuMeter", "ServiceName"])?,
+        })
+    }
+
+    fn charge<'c>(&self, line: u64, cell: impl Fn(usize) -> &'c str) -> Result<Charge, BillError> {
+        let fail = |what: String| fail(self.name, line, what);
+        if cell(self.currency) != "USD" {
+            return Err(fail(format!(
+                "currency {:?}: a bill is read in USD",
+                cell(self.currency)
+            )));
+        }
+        let date = |at: usize| {
+            parse_ms(cell(at)).ok_or_else(|| fail(format!("{:?} is no time", cell(at))))
+        };
+        let cost = cell(self.cost);
+        let effective_usd = Decimal::from_str_exact(cost)
+            .or_else(|_| Decimal::from_scientific(cost))
+            .map_err(|_| fail(format!("EffectiveCost {cost:?} is no amount")))?;
+        let (start_ms, end_ms) = (date(self.start)?, date(self.end)?);
+        if end_ms <= start_ms {
+            return Err(fail("the charge period ends before it starts".to_owned()));
+        }
+        Ok(Charge {
+            provider: cell(self.provider).to_owned(),
+            sku: cell(self.sku).to_owned(),
+            resource: machine(cell(self.resource)),
+            start_ms,
+            end_ms,
+            effective_usd,
+            is_usage: cell(self.category).eq_ignore_ascii_case("usage"),
+        })
+    }
+}
+
+fn fail(name: &str, line: u64, what: String) -> BillError {
+    BillError {
         name: name.to_owned(),
         line,
         what,
-    };
+    }
+}
+
+fn push(charges: &mut Vec<Charge>, name: &str, line: u64, charge: Charge) -> Result<(), BillError> {
+    if charges.len() >= MAX_ROWS {
+        return Err(fail(name, line, format!("more than {MAX_ROWS} charges")));
+    }
+    charges.push(charge);
+    Ok(())
+}
+
+/// Reads a FOCUS 1.x cost-and-usage file as CSV.
+pub fn read_bill(name: &str, text: &str) -> Result<Vec<Charge>, BillError> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
     let header = reader
         .headers()
-        .map_err(|error| fail(1, error.to_string()))?
+        .map_err(|error| fail(name, 1, error.to_string()))?
         .clone();
-    let column = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| header.iter().position(|column| column == *name))
-            .ok_or_else(|| fail(1, format!("no column {}", names.join(" or "))))
-    };
-    let resource = column(&["ResourceId"])?;
-    let cost = column(&["EffectiveCost"])?;
-    let currency = column(&["BillingCurrency"])?;
-    let (start, end) = (
-        column(&["ChargePeriodStart"])?,
-        column(&["ChargePeriodEnd"])?,
-    );
-    let category = column(&["ChargeCategory"])?;
-    let provider = column(&["ServiceProviderName", "ProviderName"])?;
-    let sku = column(&["SkuId", "SkuMeter", "ServiceName"])?;
+    let shape = Shape::of(name, &header.iter().collect::<Vec<_>>())?;
     let mut charges = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| {
-            fail(
-                error.position().map_or(0, csv::Position::line),
-                error.to_string(),
-            )
+            let line = error.position().map_or(0, csv::Position::line);
+            fail(name, line, error.to_string())
         })?;
         let line = record.position().map_or(0, csv::Position::line);
-        if charges.len() >= MAX_ROWS {
-            return Err(fail(line, format!("more than {MAX_ROWS} charges")));
-        }
-        let cell = |at: usize| record.get(at).unwrap_or_default();
-        if cell(currency) != "USD" {
-            return Err(fail(
-                line,
-                format!("currency {:?}: a bill is read in USD", cell(currency)),
-            ));
-        }
-        let date = |at: usize| {
-            parse_ms(cell(at)).ok_or_else(|| fail(line, format!("{:?} is no time", cell(at))))
-        };
-        let effective_usd = Decimal::from_str_exact(cell(cost))
-            .or_else(|_| Decimal::from_scientific(cell(cost)))
-            .map_err(|_| fail(line, format!("EffectiveCost {:?} is no amount", cell(cost))))?;
-        let (start_ms, end_ms) = (date(start)?, date(end)?);
-        if end_ms <= start_ms {
-            return Err(fail(
-                line,
-                "the charge period ends before it starts".to_owned(),
-            ));
-        }
-        charges.push(Charge {
-            provider: cell(provider).to_owned(),
-            sku: cell(sku).to_owned(),
-            resource: machine(cell(resource)),
-            start_ms,
-            end_ms,
-            effective_usd,
-            is_usage: cell(category).eq_ignore_ascii_case("usage"),
-        });
+        let charge = shape.charge(line, |at| record.get(at).unwrap_or_default())?;
+        push(&mut charges, name, line, charge)?;
+    }
+    Ok(charges)
+}
+
+/// The same from the rows of a Parquet file, each cell as text and times in RFC 3339; a line is a row.
+pub fn read_bill_rows<E: std::fmt::Display>(
+    name: &str,
+    header: &[&str],
+    rows: impl Iterator<Item = Result<Vec<String>, E>>,
+) -> Result<Vec<Charge>, BillError> {
+    let shape = Shape::of(name, header)?;
+    let mut charges = Vec::new();
+    for (row, line) in rows.zip(1..) {
+        let row = row.map_err(|error| fail(name, line, error.to_string()))?;
+        let charge = shape.charge(line, |at| row.get(at).map_or("", |cell| cell.trim()))?;
+        push(&mut charges, name, line, charge)?;
     }
     Ok(charges)
 }
@@ -326,6 +386,21 @@ mod tests {
         );
         assert_eq!(prices[KEY].rung, Rung::Catalogue);
         assert_eq!(lines[0].residual_usd(), Decimal::ZERO);
+    }
+
+    #[test]
+    fn rows_of_parquet_are_the_same_charges() {
+        let line = "i-0,2.5,USD,2026-11-01T00:00:00Z,2026-11-01T01:00:00.000Z,Usage,aws,p5";
+        let header: Vec<&str> = HEADER.trim().split(',').collect();
+        let row: Vec<String> = line.split(',').map(str::to_owned).collect();
+        let rows = [Ok::<_, BillError>(row.clone()), Ok(row)];
+        let charges = read_bill_rows("b", &header, rows.into_iter()).unwrap();
+        assert_eq!(
+            charges,
+            read_bill("b", &format!("{HEADER}{line}\n{line}\n")).unwrap()
+        );
+        let error = read_bill_rows("b", &header, [Err("torn")].into_iter()).unwrap_err();
+        assert_eq!((error.line, error.what.as_str()), (1, "torn"));
     }
 
     #[test]
