@@ -3,9 +3,6 @@
 
 #![expect(clippy::expect_used, reason = "a bench without its input is no bench")]
 
-#[path = "../pipeline/ingest/prometheus/chunks/encode.rs"]
-mod encode;
-
 use std::hint::black_box;
 use std::path::Path;
 
@@ -15,6 +12,8 @@ use idleproof::ingest::prometheus::SeriesSamples;
 use idleproof::ingest::prometheus::chunks::{Encoding, decode_floats};
 use idleproof::ingest::tsdb::BlockSource;
 use idleproof::model::TimeWindow;
+
+use crate::encode;
 
 /// Counts what is allocated; the decoders' lines must show none.
 #[global_allocator]
@@ -51,7 +50,7 @@ fn series() -> Vec<Vec<(i64, u64)>> {
     (0..SERIES).map(|at| one(at % 4)).collect()
 }
 
-fn main() {
+pub(crate) fn main() {
     divan::main();
 }
 

@@ -2,8 +2,8 @@
 //! and the same SQL files on DuckDB over the same Parquet, rows compared by digest. Fixed sizes, no
 //! randomness. The budget is 10 s on two cores in the release profile.
 //!
-//!     cargo bench --bench detect              # generate once, measure
-//!     cargo bench --bench detect -- peer      # and DuckDB beside it (python3 with duckdb)
+//!     cargo bench -- detect              # generate once, measure
+//!     cargo bench -- detect peer      # and DuckDB beside it (python3 with duckdb)
 
 #![expect(clippy::expect_used, reason = "a bench without its input is no bench")]
 
@@ -314,7 +314,7 @@ fn registered(context: &SessionContext, name: &str, batches: &[RecordBatch]) {
         .expect("registered");
 }
 
-fn main() {
+pub(crate) fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_stack_size(16 << 20)

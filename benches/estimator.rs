@@ -1,6 +1,6 @@
 //! How far the estimator is off, on measured points that it was and was not fitted on.
 //!
-//!     cargo bench --bench estimator
+//!     cargo bench -- estimator
 //!
 //! Prints the fit of the scalars beside the ones in use; then, for time between tokens, the median
 //! and 90th-percentile error and the share of points inside the stated band per GPU, engine, model
@@ -34,7 +34,7 @@ const POINTS: &str = include_str!("../tests/fixtures/economics/measured_points.c
 /// Predicted over measured, one a group of repeats.
 type Ratios = Vec<(f64, f64)>;
 
-fn main() {
+pub(crate) fn main() {
     let points = read_points(POINTS).expect("the points that the repository holds");
     println!("{} points", points.len());
     let mut missed = Vec::new();

@@ -7,9 +7,7 @@
     reason = "a bench without its input is no bench, and its figures are printed"
 )]
 
-#[expect(dead_code, reason = "blocks are written in the older code only")]
-#[path = "../pipeline/ingest/prometheus/chunks/encode.rs"]
-mod encode;
+#[path = "fleet/mod.rs"]
 mod fleet;
 #[path = "fleet/measure.rs"]
 mod measure;
@@ -31,12 +29,12 @@ const WHOLE: Fleet = Fleet {
     whole: true,
 };
 
-fn main() {
+pub(crate) fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments
         .iter()
         .map(String::as_str)
-        .filter(|word| *word != "--bench")
+        .filter(|word| !["--bench", "ingest"].contains(word))
         .collect();
     match words.as_slice() {
         [] => fleets(),
@@ -89,7 +87,7 @@ impl Drop for Running {
 fn start_server(folder: &Path, upstream: Option<&str>) -> (Running, String) {
     let this = std::env::current_exe().expect("this program has a path");
     let mut command = Command::new(this);
-    command.arg("serve").arg(folder).args(upstream);
+    command.args(["ingest", "serve"]).arg(folder).args(upstream);
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -136,7 +134,7 @@ fn measured(what: &str, place: &str) -> Figures {
     let _ = std::fs::remove_dir_all(&lake);
     let this = std::env::current_exe().expect("this program has a path");
     let output = Command::new(this)
-        .args(["measure", what, place])
+        .args(["ingest", "measure", what, place])
         .arg(&lake)
         .stderr(Stdio::inherit())
         .output()

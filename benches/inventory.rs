@@ -179,7 +179,7 @@ fn peak_mib() -> Option<i64> {
     Some(kib / 1024)
 }
 
-fn main() {
+pub(crate) fn main() {
     let inputs = inputs();
     let before = peak_mib();
     let start = Instant::now();

@@ -13,7 +13,7 @@ use idleproof::ingest::{IngestOptions, Source, SourceKind, SourceLocation, Sourc
 use idleproof::lake::{CommitInfo, Lake, source_lease};
 use idleproof::model::TimeWindow;
 
-use crate::fleet::START_MS;
+use crate::ingest::fleet::START_MS;
 
 const DAY_MS: i64 = 86_400_000;
 const SOURCE: &str = "bench";
