@@ -74,7 +74,10 @@ pub(super) enum Command {
     Revoke(DecideArgs),
     /// What people decided: import it, list what it adds up to, prove that it is logged
     Decisions(DecisionsArgs),
-    /// Write what is approved and still true as patches
+    /// Write what is approved and still true as patches; findings and costs for other tools
+    #[command(
+        after_help = "Examples:\n  idleproof export patches --out patches\n  idleproof export csv --out rows --format parquet\n  idleproof export focus --out focus.csv\n  idleproof export openmetrics --out /var/lib/node-exporter/idleproof.prom"
+    )]
     Export(ExportArgs),
     /// A finding with all that it rests on, in one archive
     Evidence(EvidenceArgs),

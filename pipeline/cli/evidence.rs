@@ -184,7 +184,7 @@ pub(super) async fn evidence(args: &EvidenceArgs) -> Result<Exit, CliError> {
 }
 
 /// Writes beside the file and renames: a reader sees the old bytes or the new ones.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let partial = path.with_file_name(format!(".{name}.{}", std::process::id()));
     std::fs::write(&partial, bytes)

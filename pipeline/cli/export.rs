@@ -12,6 +12,7 @@ use super::args::ConfigArg;
 use super::books::{self, Books, PolicyFiles};
 use super::decisions;
 use super::error::CliError;
+use super::export_rows::{self, FocusArgs, GaugesArgs, TablesArgs};
 use crate::approve::{Candidate, Kind, ObjectNow, PipelineKey, Records, State, export, visible};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -29,6 +30,12 @@ pub(super) struct ExportArgs {
 pub(super) enum ExportWhat {
     /// Approved changes that still hold: Kustomize, kubectl and JSON Patch, inverses, a plan
     Patches(PatchesArgs),
+    /// Findings, recommendations and the ledger as CSV, NDJSON or Parquet
+    Csv(TablesArgs),
+    /// The ledger as FOCUS cost-and-usage rows, with its classes in x_ columns
+    Focus(FocusArgs),
+    /// Gauges of waste, cost and freshness, as text for Prometheus
+    Openmetrics(GaugesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -44,7 +51,12 @@ pub(super) struct PatchesArgs {
 }
 
 pub(super) async fn run(args: &ExportArgs) -> Result<Exit, CliError> {
-    let ExportWhat::Patches(args) = &args.what;
+    let args = match &args.what {
+        ExportWhat::Patches(args) => args,
+        ExportWhat::Csv(args) => return export_rows::tables(args).await,
+        ExportWhat::Focus(args) => return export_rows::focus(args).await,
+        ExportWhat::Openmetrics(args) => return export_rows::gauges(args).await,
+    };
     let config = Config::load(&args.config.config)?;
     if args.out.exists() {
         return Err(CliError::Usage(format!(

@@ -8,6 +8,7 @@ use super::CODE_VERSION;
 use super::blindness;
 use super::conclude::window_rows;
 use super::error::CliError;
+use super::report_sections;
 use crate::detect::{Finding, PlannedChange, Recommendation};
 use crate::lake::Publication;
 use crate::lake::columns::{int, text, text_at, usd, usd_at};
@@ -54,6 +55,7 @@ pub(super) async fn read(
             })
             .collect(),
         prices: prices(session, window).await?,
+        sections: report_sections::read(session, window).await?,
         digests: publication
             .digests
             .iter()

@@ -6,11 +6,17 @@
 
 mod chart;
 mod format;
+mod openmetrics;
 mod render;
+mod sections;
 mod view;
 
 pub use format::{gpu_hours, percent, usd};
+pub use openmetrics::{Gauge, GaugeSample, openmetrics};
 pub use render::Renderer;
+pub use sections::{
+    MoverData, Sections, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
+};
 pub use view::{
     BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, GovernanceView,
     OutcomeView, PriceRow, RecommendationData, ReportData, ReportView, WorkloadRow,

@@ -27,6 +27,14 @@ const BUILT_IN: &[(&str, &str)] = &[
         "_finding.html.j2",
         include_str!("../../reports/_finding.html.j2"),
     ),
+    (
+        "_sections.html.j2",
+        include_str!("../../reports/_sections.html.j2"),
+    ),
+    (
+        "_sections.md.j2",
+        include_str!("../../reports/_sections.md.j2"),
+    ),
     ("report.css", include_str!("../../reports/report.css")),
 ];
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::chart::{DayBar, day_bars};
 use super::format::{gpu_hours, per_mille, percent, usd};
+use super::sections::{Sections, SectionsData};
 use crate::model::time::{TimeWindow, format_ms};
 
 /// Everything the report is made of, as the run concluded it.
@@ -29,6 +30,7 @@ pub struct ReportData {
     pub blind_spots: Vec<BlindSpot>,
     pub blindness: Vec<BlindCost>,
     pub prices: Vec<PriceRow>,
+    pub sections: SectionsData,
     /// What the numbers rest on → SHA-256.
     pub digests: BTreeMap<String, String>,
     /// GPU-milliseconds that slots existed, from inventory alone: what the ledger must sum to.
@@ -183,6 +185,7 @@ pub struct ReportView {
     pub blind_spots: Vec<BlindSpot>,
     pub blindness: Vec<BlindCost>,
     pub prices: Vec<PriceView>,
+    pub sections: Sections,
     pub digests: BTreeMap<String, String>,
     /// What people decided, and the audit log; set by the caller, who reads the log.
     pub governance: Option<GovernanceView>,
@@ -396,6 +399,7 @@ impl ReportView {
                     provenance: row.provenance.clone(),
                 })
                 .collect(),
+            sections: Sections::new(&data.sections, data.window.end_ms),
             digests: data.digests.clone(),
             governance: None,
         }

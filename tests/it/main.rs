@@ -23,6 +23,7 @@ mod contract;
 mod crash;
 mod deploy;
 mod economics;
+mod exports;
 mod faulty_store;
 mod fleet;
 mod ingest;

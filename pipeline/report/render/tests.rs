@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::model::time::{DAY_MS, HOUR_MS, TimeWindow};
 use crate::report::{
-    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
-    RecommendationData, ReportData, WorkloadRow,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, MoverData, PriceRow,
+    RecommendationData, ReportData, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
+    WorkloadRow,
 };
 
 const HOSTILE: &str = "<script>alert(1)</script>|`x`\u{202e}[a](javascript:b)\n# h";
@@ -125,8 +126,63 @@ pub(crate) fn data(name: &str) -> ReportData {
             rung: "catalogue".into(),
             provenance: name.into(),
         }],
+        sections: sections(name),
         digests: BTreeMap::from([(name.to_owned(), "ab".repeat(32))]),
         capacity_ms: 1344 * HOUR_MS,
+    }
+}
+
+fn sections(name: &str) -> SectionsData {
+    let usd = |text: &str| Some(text.parse().unwrap());
+    let week = |start_ms: i64, cost: &str| WeekData {
+        week_start_ms: start_ms,
+        class: "dark".into(),
+        ms: 168 * HOUR_MS,
+        cost_usd: usd(cost),
+    };
+    SectionsData {
+        slices: vec![SliceData {
+            dimension: "team".into(),
+            slice: name.into(),
+            ms: 1344 * HOUR_MS,
+            unknown_ms: 672 * HOUR_MS,
+            unpriced_ms: 672 * HOUR_MS,
+            cost_usd: usd("4623.36"),
+            waste_usd: usd("2311.68"),
+        }],
+        unit_costs: vec![UnitCostData {
+            cluster: "prod-a".into(),
+            model: name.into(),
+            tokens: Some(1_234_567_890),
+            held_usd: usd("4623.36"),
+            allocation_usd: usd("3.7449"),
+            usage_usd: None,
+        }],
+        weeks: vec![week(0, "2100.10"), week(7 * DAY_MS, "2523.26")],
+        week_days: vec![(0, 7), (7 * DAY_MS, 7)],
+        movers: vec![MoverData {
+            what: name.into(),
+            before_ms: 168 * HOUR_MS,
+            after_ms: 168 * HOUR_MS,
+            before_usd: "2100.10".parse().unwrap(),
+            after_usd: "2523.26".parse().unwrap(),
+            before_waste_usd: "2100.10".parse().unwrap(),
+            after_waste_usd: "2523.26".parse().unwrap(),
+        }],
+        tier_fit: vec![TierFitData {
+            workload: name.into(),
+            today: "H100-SXM-80 x1".into(),
+            verdict: "feasible".into(),
+            why: name.into(),
+            today_replicas: Some(2),
+            today_usd: usd("10044.80"),
+            today_itl_ms: Some(17),
+            cheapest: Some("L40S-48 x1".into()),
+            cheapest_replicas: Some(3),
+            cheapest_usd: usd("4075.59"),
+            cheapest_itl_ms: Some(48),
+            confidence: Some("medium".into()),
+        }],
     }
 }
 
@@ -150,6 +206,12 @@ fn both_renderings_say_the_same_numbers() {
         "98.4 %",
         "$100 to $9,000",
         "$6.8800",
+        "1234.6 M",
+        "$3.745",
+        "+$423",
+        "$10,045",
+        "3 × L40S-48 x1",
+        "48 ms",
     ] {
         assert!(html.contains(number), "{number} is not in the HTML");
         assert!(markdown.contains(number), "{number} is not in the Markdown");
@@ -194,7 +256,7 @@ fn hostile_names_are_text_everywhere() {
     {
         let cells = line.replace("\\|", "").matches('|').count();
         assert!(
-            [3, 4, 5, 6, 12].contains(&cells),
+            [3, 4, 5, 6, 7, 8, 9, 12].contains(&cells),
             "a label broke a table row: {line}"
         );
     }

@@ -1,0 +1,183 @@
+//! Owns the way from a publication to the report's further sections: slices, unit costs, weeks, movers,
+//! tier fit. `report_data` asks it.
+
+use datafusion::prelude::SessionContext;
+use rust_decimal::Decimal;
+
+use super::conclude::window_rows;
+use super::error::CliError;
+use crate::lake::columns::{int, int_at, text, text_at, usd, usd_at};
+use crate::model::TimeWindow;
+use crate::report::{MoverData, SectionsData, SliceData, TierFitData, UnitCostData, WeekData};
+
+pub(super) async fn read(
+    session: &SessionContext,
+    window: TimeWindow,
+) -> Result<SectionsData, CliError> {
+    Ok(SectionsData {
+        slices: slices(session, window).await?,
+        unit_costs: unit_costs(session, window).await?,
+        weeks: weeks(session, window).await?,
+        week_days: week_days(session, window).await?,
+        movers: movers(session, window).await?,
+        tier_fit: tier_fit(session, window).await?,
+    })
+}
+
+async fn slices(session: &SessionContext, window: TimeWindow) -> Result<Vec<SliceData>, CliError> {
+    let sql = include_str!("../../queries/report/slices.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (dimension, slice) = (text(&batch, "dimension")?, text(&batch, "slice")?);
+        let (ms, unknown) = (int(&batch, "ms")?, int(&batch, "unknown_ms")?);
+        let unpriced = int(&batch, "unpriced_ms")?;
+        let (cost, waste) = (usd(&batch, "cost_usd")?, usd(&batch, "waste_usd")?);
+        rows.extend((0..batch.num_rows()).map(|row| SliceData {
+            dimension: dimension.value(row).to_owned(),
+            slice: slice.value(row).to_owned(),
+            ms: ms.value(row),
+            unknown_ms: unknown.value(row),
+            unpriced_ms: unpriced.value(row),
+            cost_usd: usd_at(&cost, row),
+            waste_usd: usd_at(&waste, row),
+        }));
+    }
+    Ok(rows)
+}
+
+async fn unit_costs(
+    session: &SessionContext,
+    window: TimeWindow,
+) -> Result<Vec<UnitCostData>, CliError> {
+    let sql = include_str!("../../queries/report/unit_costs.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (cluster, model) = (text(&batch, "cluster")?, text(&batch, "model")?);
+        let (tokens, held) = (int(&batch, "tokens")?, usd(&batch, "held_usd")?);
+        let allocation = usd(&batch, "allocation_usd_per_million_tokens")?;
+        let usage = usd(&batch, "usage_usd_per_million_tokens")?;
+        rows.extend((0..batch.num_rows()).map(|row| UnitCostData {
+            cluster: cluster.value(row).to_owned(),
+            model: model.value(row).to_owned(),
+            tokens: int_at(&tokens, row),
+            held_usd: usd_at(&held, row),
+            allocation_usd: usd_at(&allocation, row),
+            usage_usd: usd_at(&usage, row),
+        }));
+    }
+    Ok(rows)
+}
+
+async fn weeks(session: &SessionContext, window: TimeWindow) -> Result<Vec<WeekData>, CliError> {
+    let sql = include_str!("../../queries/report/trend.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (start, class) = (int(&batch, "week_start_ms")?, text(&batch, "class")?);
+        let (ms, cost) = (int(&batch, "ms")?, usd(&batch, "cost_usd")?);
+        rows.extend((0..batch.num_rows()).map(|row| WeekData {
+            week_start_ms: start.value(row),
+            class: class.value(row).to_owned(),
+            ms: ms.value(row),
+            cost_usd: usd_at(&cost, row),
+        }));
+    }
+    Ok(rows)
+}
+
+async fn week_days(
+    session: &SessionContext,
+    window: TimeWindow,
+) -> Result<Vec<(i64, i64)>, CliError> {
+    let sql = include_str!("../../queries/report/trend_days.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (start, days) = (int(&batch, "week_start_ms")?, int(&batch, "days")?);
+        rows.extend((0..batch.num_rows()).map(|row| (start.value(row), days.value(row))));
+    }
+    Ok(rows)
+}
+
+async fn movers(session: &SessionContext, window: TimeWindow) -> Result<Vec<MoverData>, CliError> {
+    let sql = include_str!("../../queries/report/movers.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (cluster, namespace) = (text(&batch, "cluster")?, text(&batch, "namespace")?);
+        let (kind, name) = (
+            text(&batch, "workload_kind")?,
+            text(&batch, "workload_name")?,
+        );
+        let free = text(&batch, "free_product")?;
+        let (before_ms, after_ms) = (int(&batch, "before_ms")?, int(&batch, "after_ms")?);
+        let (before, after) = (usd(&batch, "before_usd")?, usd(&batch, "after_usd")?);
+        let (before_waste, after_waste) = (
+            usd(&batch, "before_waste_usd")?,
+            usd(&batch, "after_waste_usd")?,
+        );
+        for row in 0..batch.num_rows() {
+            let what = if name.value(row).is_empty() {
+                format!("{}: {} held by nobody", cluster.value(row), free.value(row))
+            } else {
+                format!(
+                    "{}/{}/{}/{}",
+                    cluster.value(row),
+                    namespace.value(row),
+                    kind.value(row),
+                    name.value(row)
+                )
+            };
+            let usd = |column| usd_at(column, row).unwrap_or(Decimal::ZERO);
+            rows.push(MoverData {
+                what,
+                before_ms: before_ms.value(row),
+                after_ms: after_ms.value(row),
+                before_usd: usd(&before),
+                after_usd: usd(&after),
+                before_waste_usd: usd(&before_waste),
+                after_waste_usd: usd(&after_waste),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+async fn tier_fit(
+    session: &SessionContext,
+    window: TimeWindow,
+) -> Result<Vec<TierFitData>, CliError> {
+    let sql = include_str!("../../queries/report/tier_fit.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let words = |name: &str| text(&batch, name);
+        let numbers = |name: &str| int(&batch, name);
+        let (cluster, namespace) = (words("cluster")?, words("namespace")?);
+        let (kind, name) = (words("workload_kind")?, words("workload_name")?);
+        let (today, verdict) = (words("today")?, words("today_verdict")?);
+        let (why, cheapest) = (words("today_why")?, words("cheapest")?);
+        let confidence = words("confidence")?;
+        let replicas = numbers("today_replicas")?;
+        let other_replicas = numbers("cheapest_replicas")?;
+        let (itl, other_itl) = (numbers("today_itl_ms")?, numbers("cheapest_itl_ms")?);
+        let (cost, other_cost) = (usd(&batch, "today_usd")?, usd(&batch, "cheapest_usd")?);
+        rows.extend((0..batch.num_rows()).map(|row| TierFitData {
+            workload: format!(
+                "{}/{}/{}/{}",
+                cluster.value(row),
+                namespace.value(row),
+                kind.value(row),
+                name.value(row)
+            ),
+            today: today.value(row).to_owned(),
+            verdict: verdict.value(row).to_owned(),
+            why: why.value(row).to_owned(),
+            today_replicas: int_at(&replicas, row),
+            today_usd: usd_at(&cost, row),
+            today_itl_ms: int_at(&itl, row),
+            cheapest: text_at(&cheapest, row),
+            cheapest_replicas: int_at(&other_replicas, row),
+            cheapest_usd: usd_at(&other_cost, row),
+            cheapest_itl_ms: int_at(&other_itl, row),
+            confidence: text_at(&confidence, row),
+        }));
+    }
+    Ok(rows)
+}

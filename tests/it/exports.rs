@@ -1,0 +1,199 @@
+//! Exports of the sample's publication, read as their users' tools read them: sums equal the ledger's,
+//! FOCUS's rules hold, every form says the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr as _;
+
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use crate::sample::{idleproof, run, text};
+
+/// Columns that FOCUS 1.4 makes mandatory in cost and usage.
+const MANDATORY: &[&str] = &[
+    "BilledCost",
+    "BillingAccountId",
+    "BillingAccountName",
+    "BillingCurrency",
+    "BillingPeriodStart",
+    "BillingPeriodEnd",
+    "ChargeCategory",
+    "ChargeClass",
+    "ChargeDescription",
+    "ChargePeriodStart",
+    "ChargePeriodEnd",
+    "ContractedCost",
+    "EffectiveCost",
+    "ListCost",
+    "HostProviderName",
+    "ServiceProviderName",
+    "InvoiceIssuerName",
+    "PricingQuantity",
+    "PricingUnit",
+    "ServiceCategory",
+    "ServiceName",
+];
+
+fn good(args: &[&str]) -> String {
+    let config = run().config().to_string_lossy().into_owned();
+    let all = [args, &["--config", &config]].concat();
+    let output = idleproof(&all);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{all:?}\n{}",
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+fn csv_rows(text: &str) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    reader
+        .records()
+        .map(|record| {
+            let record = record.unwrap();
+            let cells = header.iter().zip(record.iter());
+            cells.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+        })
+        .collect()
+}
+
+fn decimal(text: &str) -> Decimal {
+    Decimal::from_str(text).unwrap()
+}
+
+/// GPU-hours and dollars of the window, by class, as SQL tells them.
+fn classes() -> BTreeMap<String, (Decimal, Decimal)> {
+    let (from, to) = window();
+    let query = format!(
+        "SELECT class, CAST(SUM(seconds) AS VARCHAR) AS s, CAST(SUM(effective_cost_usd) AS VARCHAR) AS usd \
+         FROM v_ledger WHERE final AND hour >= '{from}' AND hour < '{to}' GROUP BY class"
+    );
+    let rows: Vec<Value> = serde_json::from_str(&good(&["sql", &query, "-o", "json"])).unwrap();
+    assert!(rows.len() > 5);
+    rows.iter()
+        .map(|row| {
+            let hours = decimal(row["s"].as_str().unwrap()) / Decimal::from(3600);
+            let usd = decimal(row["usd"].as_str().unwrap());
+            (row["class"].as_str().unwrap().to_owned(), (hours, usd))
+        })
+        .collect()
+}
+
+fn window() -> (String, String) {
+    let text = good(&[
+        "sql",
+        "SELECT CAST(MIN(window_start) AS VARCHAR) AS a, CAST(MAX(window_end) AS VARCHAR) AS b FROM v_findings",
+        "-o",
+        "json",
+    ]);
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let at = |name: &str| rows[0][name].as_str().unwrap().to_owned();
+    (at("a"), at("b"))
+}
+
+fn near(a: Decimal, b: Decimal) -> bool {
+    (a - b).abs() < Decimal::new(1, 2)
+}
+
+#[test]
+fn focus_rows_keep_the_rules_and_add_up_to_the_ledger() {
+    let rows = csv_rows(&good(&["export", "focus"]));
+    let header: BTreeSet<&str> = rows[0].keys().map(String::as_str).collect();
+    for column in MANDATORY {
+        assert!(header.contains(column), "{column}");
+    }
+    let mut sums: BTreeMap<String, (Decimal, Decimal)> = BTreeMap::new();
+    for row in &rows {
+        // Only a correction has a class; ours are none.
+        assert_eq!(row["ChargeClass"], "");
+        assert_eq!(
+            (
+                row["ChargeCategory"].as_str(),
+                row["BillingCurrency"].as_str()
+            ),
+            ("Usage", "USD")
+        );
+        let at = |name: &str| {
+            chrono::DateTime::parse_from_rfc3339(&row[name])
+                .unwrap_or_else(|error| panic!("{name} {}: {error}", row[name]))
+        };
+        assert!(at("ChargePeriodStart") < at("ChargePeriodEnd"));
+        assert!(at("BillingPeriodStart") <= at("ChargePeriodStart"));
+        assert!(at("ChargePeriodEnd") <= at("BillingPeriodEnd"));
+        let quantity = decimal(&row["PricingQuantity"]);
+        assert!(quantity > Decimal::ZERO && quantity <= Decimal::from(24 * 16));
+        for name in [
+            "PricingUnit",
+            "ServiceName",
+            "ResourceId",
+            "SkuId",
+            "x_GpuState",
+            "ServiceProviderName",
+        ] {
+            assert_ne!(row[name], "", "{name}");
+        }
+        let waste = ["surplus", "misplaced", "starved", "dark", "unallocated"]
+            .contains(&row["x_GpuState"].as_str());
+        assert_eq!(row["x_WasteClass"] == row["x_GpuState"], waste);
+        let sum = sums.entry(row["x_GpuState"].clone()).or_default();
+        sum.0 += quantity;
+        sum.1 += decimal(&row["EffectiveCost"]);
+    }
+    let ledger = classes();
+    assert_eq!(
+        sums.keys().collect::<Vec<_>>(),
+        ledger.keys().collect::<Vec<_>>()
+    );
+    for (class, (hours, usd)) in &ledger {
+        assert!(near(sums[class].0, *hours), "{class}: {hours}");
+        assert!(near(sums[class].1, *usd), "{class}: {usd}");
+    }
+}
+
+#[test]
+fn tables_are_the_same_in_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["csv", "ndjson", "parquet"] {
+        let out = folder.path().to_string_lossy().into_owned();
+        let said = good(&["export", "csv", "--out", &out, "--format", format]);
+        assert_eq!(said.lines().count(), 3, "{said}");
+    }
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    for table in ["findings", "recommendations", "ledger"] {
+        let rows = csv_rows(&text(&read(&format!("{table}.csv"))));
+        let lines = text(&read(&format!("{table}.ndjson")));
+        assert!(!rows.is_empty());
+        assert_eq!(rows.len(), lines.lines().count(), "{table}");
+        let parquet = idleproof::lake::foreign_rows(
+            read(&format!("{table}.parquet")).into(),
+            &rows[0].keys().map(String::as_str).collect::<Vec<_>>(),
+        )
+        .unwrap();
+        assert_eq!(parquet.columns.len(), rows[0].len(), "{table}");
+        assert_eq!(parquet.rows.map(Result::unwrap).count(), rows.len());
+    }
+}
+
+#[test]
+fn gauges_are_the_ledgers() {
+    let out = good(&["export", "openmetrics"]);
+    assert!(out.ends_with("# EOF\n"), "{out}");
+    // All samples of a family with these words in their labels, added up.
+    let value = |family: &str, labels: &str| -> Decimal {
+        out.lines()
+            .filter(|line| line.starts_with(family) && line.contains(labels))
+            .map(|line| decimal(line.rsplit(' ').next().unwrap()))
+            .sum()
+    };
+    for (class, (hours, usd)) in classes() {
+        let labels = format!("class=\"{class}\"}}");
+        assert!(near(value("idleproof_gpu_hours{", &labels), hours));
+        assert!(near(value("idleproof_cost_usd{", &labels), usd));
+    }
+    assert!(value("llm_total_hourly_cost{", "") > Decimal::ZERO);
+    assert!(value("llm_cost_per_million_tokens{", "cost_basis") > Decimal::ZERO);
+    assert!(value("idleproof_window_end_timestamp_seconds", "") > Decimal::ZERO);
+}
