@@ -8,6 +8,7 @@ use super::args_approve::{ApproveArgs, DecideArgs, DecisionsArgs, DeferArgs, Ver
 use super::evidence::EvidenceArgs;
 use super::export::ExportArgs;
 use super::output::OutputFormat;
+use super::report::ReportArgs;
 
 /// Finds where GPU money is wasted in LLM inference fleets, proves it and prices it.
 #[derive(Debug, Parser)]
@@ -46,6 +47,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof inventory\n  idleproof inventory --cluster prod-a -o json\n  idleproof inventory --workload chat/llama-8b"
     )]
     Inventory(InventoryArgs),
+    /// Render a publication again: for a week, with other templates, or for a program
+    #[command(
+        after_help = "Examples:\n  idleproof report --out weekly\n  idleproof report --week 2026-W47 --out weekly\n  idleproof report -o json | jq .headline"
+    )]
+    Report(ReportArgs),
     /// Explain a finding: rows, chart, formula; replayed from its evidence to the same bytes
     #[command(
         after_help = "Examples:\n  idleproof explain dark-capacity/prod-a/chat/deployment.apps/llama-8b\n  idleproof explain 3f2a"

@@ -31,6 +31,7 @@ mod prices;
 mod progress;
 mod publish;
 mod remedies;
+mod report;
 mod report_data;
 mod report_sections;
 mod run;
@@ -116,6 +117,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         }
         Command::Check(args) => check::check(&args).await,
         Command::Inventory(args) => inventory::inventory(&args).await,
+        Command::Report(args) => report::report(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Prices(args) => prices::prices(&args).await,
         Command::Sql(args) => sql::sql(&args).await,

@@ -83,7 +83,11 @@ pub(super) async fn publish(
 
     let session = data::session(lake, &LakeView::published(&publication)).await?;
     let findings = &concluded.detection.findings;
-    let data = report_data::read(&session, &publication, findings, window, shown.end_ms).await?;
+    let kept = findings
+        .iter()
+        .map(|finding| report_data::kept(&finding.canonical()?))
+        .collect::<Result<Vec<Value>, CliError>>()?;
+    let data = report_data::read(&session, &publication, &kept, window, shown.end_ms).await?;
     let (key, created) = PipelineKey::open_or_create(&books::key_path(config, output))?;
     if created {
         say(&format!(
@@ -112,6 +116,7 @@ pub(super) async fn publish(
     let files = [
         ("report.html", renderer.html(&view)?.into_bytes()),
         ("report.md", renderer.markdown(&view)?.into_bytes()),
+        ("report.json", json_of(&view)?),
         ("findings.json", findings_json(findings)?.into_bytes()),
         (
             "recommendations.json",
@@ -198,6 +203,14 @@ pub(super) async fn publish(
         coverage_percent: if total > 0 { known * 100 / total } else { 0 },
         alarms_usd: alarms.iter().map(|f| f.net_monthly_usd).collect(),
     })
+}
+
+/// The view that both renderings show, for programs.
+pub(super) fn json_of(view: &ReportView) -> Result<Vec<u8>, CliError> {
+    let mut bytes = serde_json::to_vec_pretty(view)
+        .map_err(|error| CliError::Unexpected(format!("cannot write the view: {error}")))?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// `<output>/YYYY/Www/<publication>`, by the week of the window's last day.

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use datafusion::prelude::SessionContext;
+use rust_decimal::Decimal;
+use serde_json::Value;
 
 use super::CODE_VERSION;
 use super::blindness;
 use super::conclude::window_rows;
 use super::error::CliError;
 use super::report_sections;
-use crate::detect::{Finding, PlannedChange, Recommendation};
+use crate::detect::PlannedChange;
 use crate::lake::Publication;
 use crate::lake::columns::{int, text, text_at, usd, usd_at};
 use crate::model::TimeWindow;
-use crate::model::time::date_of;
 use crate::report::{
     BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
     RecommendationData, ReportData, WorkloadRow, gpu_hours,
@@ -23,7 +24,7 @@ use crate::report::{
 pub(super) async fn read(
     session: &SessionContext,
     publication: &Publication,
-    findings: &[Finding],
+    findings: &[Value],
     window: TimeWindow,
     shown_end_ms: i64,
 ) -> Result<ReportData, CliError> {
@@ -38,7 +39,7 @@ pub(super) async fn read(
         gpus: u64::try_from(gpus).unwrap_or(0),
         classes: classes(session, window).await?,
         days: days(session, window, shown_end_ms).await?,
-        findings: findings.iter().map(finding).collect(),
+        findings: findings.iter().map(finding).collect::<Result<_, _>>()?,
         workloads: workloads(session, window).await?,
         blind_spots: blind_spots(session, window).await?,
         blindness: blindness::read(session)
@@ -237,53 +238,92 @@ async fn prices(session: &SessionContext, window: TimeWindow) -> Result<Vec<Pric
     Ok(rows)
 }
 
-fn finding(finding: &Finding) -> FindingData {
-    FindingData {
-        id: finding.finding_id.clone(),
-        handle: finding.handle.clone(),
-        detector: format!("{} {}", finding.detector, finding.detector_version),
-        title: finding.title.clone(),
-        status: finding.status.clone(),
-        reason: finding.reason.clone(),
-        confidence: finding.confidence.clone(),
-        confidence_because: finding.confidence_because.clone(),
-        accepted: finding.accepted.clone(),
-        coverage: finding
-            .coverage
-            .and_then(|c| rust_decimal::Decimal::try_from(c).ok()),
-        waste_gpu_ms: finding.waste_gpu_ms,
-        gross_window_usd: finding.gross_window_usd,
-        net_window_usd: finding.net_window_usd,
-        net_monthly_usd: finding.net_monthly_usd,
-        net_p10_usd: finding.net_p10_usd,
-        net_p90_usd: finding.net_p90_usd,
-        priority_usd: finding.priority_usd,
-        realisable_monthly_usd: finding.realisable_monthly_usd,
-        price_basis: finding.price_basis.clone(),
-        remedy: finding.remedy.clone(),
-        evidence: finding
-            .evidence
-            .iter()
-            .map(|(name, value)| readable(name, value))
-            .collect(),
-        recommendation: finding.recommendation.as_ref().map(recommendation),
-    }
+/// One line of the findings that a run keeps.
+pub(super) fn kept(line: &str) -> Result<Value, CliError> {
+    serde_json::from_str(line).map_err(|error| {
+        CliError::Unexpected(format!("a finding was kept that cannot be read: {error}"))
+    })
 }
 
-fn recommendation(one: &Recommendation) -> RecommendationData {
-    let limits = one.answer.limits.iter();
-    RecommendationData {
-        id: one.recommendation_id.clone(),
-        action: one.action.clone(),
-        changes: one.answer.changes.iter().map(change).collect(),
-        not_possible: one.answer.not_possible.clone(),
-        limits: limits
-            .map(|(name, count)| (name.replace('_', " "), *count))
+/// A finding as it was kept: the canonical bytes that a replay gives again are all that is shown.
+pub(super) fn finding(value: &Value) -> Result<FindingData, CliError> {
+    let field = |name: &str| value.get(name).filter(|value| !value.is_null());
+    let word = |name: &str| field(name).and_then(Value::as_str).map(str::to_owned);
+    let needed = |name: &str| {
+        word(name)
+            .ok_or_else(|| CliError::Unexpected(format!("a finding was kept without its `{name}`")))
+    };
+    let money = |name: &str| -> Result<Option<Decimal>, CliError> {
+        let Some(text) = word(name) else {
+            return Ok(None);
+        };
+        Decimal::from_str_exact(&text).map(Some).map_err(|_| {
+            CliError::Unexpected(format!(
+                "a finding was kept with `{name}` = {text:?}, which is no amount"
+            ))
+        })
+    };
+    let words = |name: &str| -> Vec<String> {
+        let list = field(name).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(|one| one.as_str().map(str::to_owned))
+            .collect()
+    };
+    let pairs = field("evidence").and_then(Value::as_array).into_iter();
+    Ok(FindingData {
+        id: needed("finding_id")?,
+        handle: needed("handle")?,
+        detector: format!("{} {}", needed("detector")?, needed("detector_version")?),
+        title: needed("title")?,
+        status: needed("status")?,
+        reason: needed("reason")?,
+        confidence: needed("confidence")?,
+        confidence_because: words("confidence_because"),
+        accepted: word("accepted"),
+        coverage: money("coverage")?,
+        waste_gpu_ms: field("waste_gpu_ms").and_then(Value::as_i64).unwrap_or(0),
+        gross_window_usd: money("gross_window_usd")?,
+        net_window_usd: money("net_window_usd")?,
+        net_monthly_usd: money("net_monthly_usd")?,
+        net_p10_usd: money("net_p10_usd")?,
+        net_p90_usd: money("net_p90_usd")?,
+        priority_usd: money("priority_usd")?,
+        realisable_monthly_usd: money("realisable_monthly_usd")?,
+        price_basis: needed("price_basis")?,
+        remedy: needed("remedy")?,
+        evidence: pairs
+            .flatten()
+            .filter_map(|pair| Some((pair.get(0)?.as_str()?, pair.get(1)?.as_str()?)))
+            .map(|(name, value)| readable(name, value))
             .collect(),
-        expires: one.answer.expires_ms.map(date_of),
-        risk: one.risk.clone(),
-        disruption: one.disruption.clone(),
-    }
+        recommendation: field("recommendation").map(recommendation).transpose()?,
+    })
+}
+
+fn recommendation(value: &Value) -> Result<RecommendationData, CliError> {
+    let word = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let changes = value.get("changes").cloned().unwrap_or_default();
+    let changes: Vec<PlannedChange> = if changes.is_null() {
+        Vec::new()
+    } else {
+        serde_json::from_value(changes).map_err(|error| {
+            CliError::Unexpected(format!(
+                "a recommendation was kept with changes that cannot be read: {error}"
+            ))
+        })?
+    };
+    let limits = value.get("limits").and_then(Value::as_object);
+    Ok(RecommendationData {
+        id: word("recommendation_id").unwrap_or_default(),
+        action: word("action").unwrap_or_default(),
+        changes: changes.iter().map(change).collect(),
+        not_possible: word("not_possible"),
+        limits: (limits.into_iter().flatten())
+            .filter_map(|(name, count)| Some((name.replace('_', " "), count.as_i64()?)))
+            .collect(),
+        expires: word("expires").map(|time| time.chars().take(10).collect()),
+        risk: word("risk").unwrap_or_default(),
+        disruption: word("disruption").unwrap_or_default(),
+    })
 }
 
 fn change(one: &PlannedChange) -> ChangeData {

@@ -197,3 +197,57 @@ fn gauges_are_the_ledgers() {
     assert!(value("llm_cost_per_million_tokens{", "cost_basis") > Decimal::ZERO);
     assert!(value("idleproof_window_end_timestamp_seconds", "") > Decimal::ZERO);
 }
+
+#[test]
+fn a_publication_is_rendered_again_and_says_the_same() {
+    let read = |text: &str| -> Value {
+        let mut value: Value = serde_json::from_str(text).unwrap();
+        // Decisions are read from the log by the run alone.
+        value["governance"] = Value::Null;
+        value
+    };
+    let published = std::fs::read_to_string(run().report.join("report.json")).unwrap();
+    let again = read(&good(&["report", "-o", "json"]));
+    assert_eq!(read(&published), again);
+    assert!(again["sections"]["slices"].as_array().unwrap().len() == 5);
+    let last = again["window_end"].as_str().unwrap();
+    let day = chrono::DateTime::parse_from_rfc3339(last).unwrap() - chrono::Duration::hours(1);
+    let week = day.format("%G-W%V").to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_string_lossy().into_owned();
+    good(&["report", "--week", &week, "--out", &out]);
+    let html = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    // Every amount that a program reads stands in both texts.
+    let mut amounts = BTreeSet::new();
+    amounts_in(&again, &mut amounts);
+    assert!(amounts.len() > 40, "{}", amounts.len());
+    for amount in &amounts {
+        assert!(
+            html.contains(amount.as_str()),
+            "{amount} is not in the HTML"
+        );
+        assert!(
+            markdown.contains(amount.as_str()),
+            "{amount} is not in the Markdown"
+        );
+    }
+    let config = run().config().to_string_lossy().into_owned();
+    let none = idleproof(&[
+        "report", "--week", "2020-W01", "--out", &out, "--config", &config,
+    ]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(text(&none.stderr).contains("no publication has a window"));
+}
+
+/// Dollars that stand alone in a cell; sentences are compared by their own tests.
+fn amounts_in(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) if text.starts_with(['$', '+', '−']) && !text.contains(' ') => {
+            into.insert(text.clone());
+        }
+        Value::Array(all) => all.iter().for_each(|one| amounts_in(one, into)),
+        Value::Object(all) => all.values().for_each(|one| amounts_in(one, into)),
+        _ => {}
+    }
+}
