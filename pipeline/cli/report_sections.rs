@@ -152,7 +152,7 @@ async fn tier_fit(
         let (cluster, namespace) = (words("cluster")?, words("namespace")?);
         let (kind, name) = (words("workload_kind")?, words("workload_name")?);
         let (today, verdict) = (words("today")?, words("today_verdict")?);
-        let (why, cheapest) = (words("today_why")?, words("cheapest")?);
+        let cheapest = words("cheapest")?;
         let confidence = words("confidence")?;
         let replicas = numbers("today_replicas")?;
         let other_replicas = numbers("cheapest_replicas")?;
@@ -168,7 +168,6 @@ async fn tier_fit(
             ),
             today: today.value(row).to_owned(),
             verdict: verdict.value(row).to_owned(),
-            why: why.value(row).to_owned(),
             today_replicas: int_at(&replicas, row),
             today_usd: usd_at(&cost, row),
             today_itl_ms: int_at(&itl, row),

@@ -71,7 +71,6 @@ pub struct TierFitData {
     pub workload: String,
     pub today: String,
     pub verdict: String,
-    pub why: String,
     pub today_replicas: Option<i64>,
     pub today_usd: Option<Decimal>,
     pub today_itl_ms: Option<i64>,
@@ -177,8 +176,8 @@ pub struct TierFitView {
     pub cheapest_cost: String,
     pub cheapest_latency: String,
     pub confidence: String,
-    /// Why today's placement is judged as it is.
-    pub why: String,
+    /// Whether today's placement carries the peak, as estimated.
+    pub verdict: String,
 }
 
 fn is_waste(class: &str) -> bool {
@@ -453,7 +452,7 @@ fn tier_fit(row: &TierFitData) -> TierFitView {
         },
         cheapest_latency: latency(row.cheapest_itl_ms),
         confidence: row.confidence.clone().unwrap_or_else(|| "–".to_owned()),
-        why: format!("{}: {}", row.verdict, row.why),
+        verdict: row.verdict.clone(),
     }
 }
 

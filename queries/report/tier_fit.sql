@@ -27,7 +27,6 @@ SELECT
   t.workload_name,
   t.candidate AS today,
   t.verdict AS today_verdict,
-  t.why AS today_why,
   t.replicas_at_peak AS today_replicas,
   t.monthly_usd_at_peak AS today_usd,
   t.itl_ms_pessimistic AS today_itl_ms,

@@ -173,7 +173,6 @@ fn sections(name: &str) -> SectionsData {
             workload: name.into(),
             today: "H100-SXM-80 x1".into(),
             verdict: "feasible".into(),
-            why: name.into(),
             today_replicas: Some(2),
             today_usd: usd("10044.80"),
             today_itl_ms: Some(17),
