@@ -20,7 +20,7 @@ const HAMI_ALLOCATED: &str = "hami.io/vgpu-devices-allocated";
 const HAMI_REGISTER: &str = "hami.io/node-nvidia-register";
 const RESERVED_INDEX: &str = "run.ai/reserve_for_gpu_index";
 /// A card's memory in MiB for each GB of its product key.
-const MIB_PER_GB: i64 = 1024;
+pub(super) const MIB_PER_GB: i64 = 1024;
 /// More devices of one pod or node than this are a lie.
 const MAX_DEVICES: usize = 256;
 
