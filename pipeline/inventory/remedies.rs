@@ -10,7 +10,7 @@ use super::families::{self, Family};
 use super::input::{Catalogue, Inputs};
 use super::json;
 use super::metrics::Metrics;
-use super::objects::{Key, ObjectStore};
+use super::objects::{Key, ObjectStore, Version};
 use super::pods::{self, PodLife};
 use super::scalers::{self, Scaler};
 use super::systems::remedy::{Action, Remedy, Target, TierWish, Wish};
@@ -241,9 +241,10 @@ impl<'a> Asked<'a> {
             .pods
             .iter()
             .map(|index| &self.pods[*index])
-            .filter(|pod| pod.body.is_some())
+            .filter(|pod| pod.version.is_some())
             .max_by_key(|pod| (pod.requests.gpus() > 0, pod.created_ms, &pod.name))
-            .and_then(|pod| pod.body);
+            .and_then(|pod| pod.version)
+            .map(Version::body);
         let view = views::view(
             self.store,
             self.store,
