@@ -9,6 +9,7 @@ use crate::model::TimeWindow;
 
 use super::input::{GpuPodSpan, MetricSeries, ValueRun};
 use super::json;
+use super::looks::Look;
 use super::metrics::{self, Labels, Metrics};
 use super::objects::{Key, ObjectStore, Version};
 use super::owners;
@@ -96,55 +97,6 @@ impl PodLife<'_> {
         .into_iter()
         .map(|(window, (state, placed))| (window, state, placed))
         .collect()
-    }
-}
-
-/// What one version says of a pod's life.
-#[derive(Debug)]
-struct Look {
-    node: Option<String>,
-    scheduled_ms: Option<i64>,
-    deleted_ms: Option<i64>,
-    done_ms: Option<i64>,
-    ready: Vec<(i64, bool)>,
-}
-
-impl Look {
-    fn at(version: &Version, body: &Value) -> Self {
-        let phase = json::text(body, &["status", "phase"]);
-        let statuses = json::items(body, &["status", "containerStatuses"]);
-        let done = matches!(phase, Some("Succeeded" | "Failed")).then(|| {
-            statuses
-                .iter()
-                .filter_map(|status| json::time_ms(status, &["state", "terminated", "finishedAt"]))
-                .max()
-                .unwrap_or(version.seen_from_ms)
-        });
-        let condition = condition_since(body, "Ready");
-        let mut ready: Vec<(i64, bool)> = condition.into_iter().collect();
-        if condition.is_none() && phase == Some("Running") {
-            let since = json::time_ms(body, &["status", "startTime"]);
-            ready.push((since.unwrap_or(version.seen_from_ms), true));
-        }
-        for status in statuses {
-            // A container that ended and came back took the readiness with it.
-            let ended = json::time_ms(status, &["lastState", "terminated", "finishedAt"]);
-            let back = condition
-                .filter(|(_, ready)| *ready)
-                .map(|(since, _)| since);
-            if let Some(ended) = ended
-                && back.is_some_and(|back| ended < back)
-            {
-                ready.push((ended, false));
-            }
-        }
-        Self {
-            node: json::text(body, &["spec", "nodeName"]).map(str::to_owned),
-            scheduled_ms: scheduled(body),
-            deleted_ms: json::time_ms(body, &["metadata", "deletionTimestamp"]),
-            done_ms: done,
-            ready,
-        }
     }
 }
 
@@ -396,26 +348,6 @@ fn life<'a>(
             _ => "ksm",
         },
     })
-}
-
-fn scheduled(body: &Value) -> Option<i64> {
-    condition_since(body, "PodScheduled")
-        .filter(|(_, status)| *status)
-        .map(|(since, _)| since)
-        .or_else(|| json::time_ms(body, &["status", "startTime"]))
-}
-
-/// Since when a condition of an object has its status.
-pub(super) fn condition_since(body: &Value, name: &str) -> Option<(i64, bool)> {
-    json::items(body, &["status", "conditions"])
-        .iter()
-        .find(|condition| json::text(condition, &["type"]) == Some(name))
-        .and_then(|condition| {
-            Some((
-                json::time_ms(condition, &["lastTransitionTime"])?,
-                json::text(condition, &["status"])? == "True",
-            ))
-        })
 }
 
 /// When the pod ended: a terminal phase, or the end of all that shows it.
