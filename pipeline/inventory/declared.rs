@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::model::workload::WorkloadId;
 
@@ -160,10 +161,7 @@ fn parts(facts: &Facts<'_>) -> Vec<Part> {
                 replicas: template.replicas,
                 pods_per_replica: template.pods_per_replica,
                 gpus_per_pod: gpus(template),
-                gpu_resources: resources::requests(template.pod_spec)
-                    .units
-                    .into_keys()
-                    .collect(),
+                gpu_resources: named_resources(template.pod_spec),
                 node_selector: selector(template),
                 tensor_parallel: tensor,
                 pipeline_parallel: pipeline,
@@ -180,6 +178,16 @@ fn parts(facts: &Facts<'_>) -> Vec<Part> {
             }
         })
         .collect()
+}
+
+/// The accelerators that are asked for by name, of containers or of what is its own container.
+fn named_resources(pod_spec: &Value) -> Vec<String> {
+    let of_containers = resources::requests(pod_spec).units;
+    if !of_containers.is_empty() {
+        return of_containers.into_keys().collect();
+    }
+    let own = json!({"containers": [{"resources": json::get(pod_spec, &["resources"])}]});
+    resources::requests(&own).units.into_keys().collect()
 }
 
 fn selector(template: &Template<'_>) -> BTreeMap<String, String> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::metrics::Metrics;
-use super::objects::{Key, ObjectStore};
+use super::objects::{Key, ObjectStore, Version};
 use super::owners;
 use super::pods::PodLife;
 
@@ -73,9 +73,9 @@ pub(super) fn families(
     {
         let last = store.versions(key).last();
         let ms = last.map_or(0, |version| version.seen_to_ms);
-        let body = last.map(|version| version.body());
+        let body = last.map(Version::owners);
         let mut hops = vec![key.clone()];
-        hops.extend(owners::chain(store, metrics, key, body, ms));
+        hops.extend(owners::chain(store, metrics, key, body.as_ref(), ms));
         let Some(top) = hops.last().cloned() else {
             continue;
         };

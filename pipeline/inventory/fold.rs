@@ -248,11 +248,11 @@ fn pod_rows(
     out: &mut Vec<PodRow>,
 ) {
     let top = pod.top();
-    let standby = portrait.standby
-        || pod
-            .body
-            .and_then(|body| json::text(body, &["metadata", "labels", "idleproof.dev/standby"]))
-            == Some("true");
+    let standby =
+        portrait.standby
+            || pod.labels.body.and_then(|marks| {
+                json::text(marks, &["metadata", "labels", "idleproof.dev/standby"])
+            }) == Some("true");
     let class = if portrait.class.is_empty() {
         "unknown"
     } else {

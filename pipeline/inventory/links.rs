@@ -168,13 +168,13 @@ fn how(
     };
     let in_pod = pod
         .filter(|pod| pod.key() == *below)
-        .and_then(|pod| pod.body)
-        .is_some_and(states);
+        .and_then(|pod| pod.version)
+        .is_some_and(|version| states(&version.owners()));
     if in_pod
         || store
             .versions(below)
             .iter()
-            .any(|version| states(version.body()))
+            .any(|version| states(&version.owners()))
     {
         return "ownerReference";
     }

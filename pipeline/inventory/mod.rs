@@ -21,6 +21,7 @@ pub mod input;
 mod json;
 mod links;
 mod lint;
+mod looks;
 mod managed;
 mod marks;
 mod metrics;

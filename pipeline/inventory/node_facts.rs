@@ -45,6 +45,8 @@ pub(super) struct NodeFacts {
     /// A provider's own state of the node, other than Kubernetes' readiness.
     pub lifecycle_state: Option<String>,
     pub mig_strategy: Option<String>,
+    /// Its GPUs are virtual: parts of cards of a host that the cluster does not see.
+    pub virtual_gpus: bool,
     /// The catalogue's product for what each source calls it.
     pub products_stated: BTreeMap<&'static str, String>,
     /// Physical GPUs that the node's capacity accounts for, if it says.
@@ -171,6 +173,7 @@ impl Sources<'_, '_> {
             ),
             lifecycle_state: first(&labels, &["node.coreweave.cloud/state"]),
             mig_strategy: first(&labels, &["nvidia.com/mig.strategy"]),
+            virtual_gpus: labels.get("nvidia.com/vgpu.present") == Some("true"),
             memory_bytes: json::bytes(json::get(known, &["status", "capacity", "memory"])),
             products_stated,
             product_label: product_label.or(seen_name),

@@ -10,10 +10,10 @@ use crate::model::TimeWindow;
 use super::devices::{self, Device};
 use super::input::{Catalogue, GpuSpan, Inputs, MetricSeries};
 use super::json;
+use super::looks::condition_since;
 use super::metrics::{self, Labels, Metrics};
 use super::node_facts::NodeFacts;
 use super::objects::{Key, ObjectStore, Version};
-use super::pods::condition_since;
 use super::shares::{self, Registered};
 use super::timeline;
 

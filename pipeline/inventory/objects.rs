@@ -61,6 +61,7 @@ pub(super) struct Version {
     slim: bool,
     json: Arc<str>,
     body: OnceLock<Value>,
+    marks: OnceLock<Value>,
 }
 
 /// What the store itself reads of a body, without building the rest.
@@ -77,6 +78,22 @@ struct HeadMetadata {
     creation_timestamp: Option<Value>,
     managed_fields: Option<serde::de::IgnoredAny>,
 }
+
+/// What a walk of owners reads, as the object has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Owned {
+    metadata: OwnedMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct OwnedMetadata {
+    owner_references: Option<Value>,
+}
+
+/// What `kubectl apply` keeps beside the object: the object again.
+const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 impl Version {
     fn new(version: &ObjectVersion, bare: bool) -> Self {
@@ -98,7 +115,32 @@ impl Version {
             slim: false,
             json: Arc::clone(&version.json),
             body: OnceLock::new(),
+            marks: OnceLock::new(),
         }
+    }
+
+    /// Its owner references alone, in their place, for one look.
+    pub(super) fn owners(&self) -> Value {
+        let owned: Owned = serde_json::from_str(&self.json).unwrap_or_default();
+        serde_json::json!({"metadata": {"ownerReferences": owned.metadata.owner_references}})
+    }
+
+    /// Its labels and annotations alone, in their place, kept from the first look on. The body is the
+    /// one that the caller has parsed for other reasons.
+    pub(super) fn marks(&self, body: &Value) -> &Value {
+        self.marks.get_or_init(|| {
+            let of = |field: &str| json::get(body, &["metadata", field]).clone();
+            let (labels, mut annotations) = (of("labels"), of("annotations"));
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.remove(APPLIED);
+            }
+            serde_json::json!({"metadata": {"labels": labels, "annotations": annotations}})
+        })
+    }
+
+    /// Whether its text has a word: what does not need no parsing for it.
+    pub(super) fn mentions(&self, word: &str) -> bool {
+        self.json.contains(word)
     }
 
     /// The body, kept from the first look on. One that is no JSON still existed: its times count, its
@@ -136,6 +178,7 @@ impl Version {
             uid: self.uid.clone(),
             json: Arc::clone(&self.json),
             body: OnceLock::new(),
+            marks: OnceLock::new(),
             ..*self
         }
     }

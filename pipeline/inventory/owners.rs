@@ -1,6 +1,7 @@
 //! Owns the walk from a pod to its topmost controller, through any kind that snapshots hold,
 //! and through kube-state-metrics where they do not. It does not know what a kind serves.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -51,9 +52,11 @@ pub(super) fn chain(
     let mut hops: Vec<Key> = Vec::new();
     let mut seen = BTreeSet::from([start.clone()]);
     let mut here = start.clone();
-    let mut body = start_body;
+    // Of what is above nothing else is asked, so nothing of it is kept.
+    let mut body = start_body.map(Cow::Borrowed);
     while hops.len() < MAX_HOPS {
         let above = body
+            .as_deref()
             .and_then(|known| controller(store, known, &here.namespace))
             .or_else(|| from_metrics(store, metrics, &here, ms))
             .or_else(|| from_name(store, &here, body.is_some()));
@@ -61,7 +64,9 @@ pub(super) fn chain(
         if !seen.insert(above.clone()) {
             break;
         }
-        body = store.nearest(&above, ms).map(|version| version.body());
+        body = store
+            .nearest(&above, ms)
+            .map(|version| Cow::Owned(version.owners()));
         hops.push(above.clone());
         here = above;
     }

@@ -9,6 +9,7 @@ use crate::model::TimeWindow;
 
 use super::input::{GpuPodSpan, MetricSeries, ValueRun};
 use super::json;
+use super::looks::Look;
 use super::metrics::{self, Labels, Metrics};
 use super::objects::{Key, ObjectStore, Version};
 use super::owners;
@@ -27,7 +28,8 @@ pub(super) struct PodLife<'a> {
     pub scheduled_ms: Option<i64>,
     pub end_ms: i64,
     pub ready: Vec<(i64, bool)>,
-    pub body: Option<&'a Value>,
+    /// The version that tells most, whose body is parsed where it is asked for.
+    pub version: Option<&'a Version>,
     pub labels: Labels<'a>,
     pub images: Vec<&'a str>,
     pub requests: Requests,
@@ -39,6 +41,17 @@ pub(super) struct PodLife<'a> {
 impl PodLife<'_> {
     pub(super) fn key(&self) -> Key {
         Key::new("pod", &self.namespace, &self.name)
+    }
+
+    /// Its body, kept in a part of the store that goes with the caller.
+    pub(super) fn body_in<'s>(&self, own: &'s ObjectStore) -> Option<&'s Value> {
+        let version = self.version?;
+        let same =
+            |one: &&Version| (one.seen_from_ms, &one.uid) == (version.seen_from_ms, &version.uid);
+        own.versions(&self.key())
+            .iter()
+            .find(same)
+            .map(Version::body)
     }
 
     /// The topmost controller, or the pod itself.
@@ -91,6 +104,8 @@ impl PodLife<'_> {
 #[derive(Debug, Default)]
 struct Evidence<'a> {
     versions: Vec<&'a Version>,
+    /// What the versions say, in their order: read once, and their bodies dropped.
+    looks: Vec<Look>,
     series: BTreeMap<&'a str, Vec<&'a MetricSeries>>,
 }
 
@@ -177,7 +192,7 @@ pub(super) fn fold<'a>(
         }
         let own = spans_of.remove(&(namespace, name)).unwrap_or_default();
         let mut pod: Vec<PodLife<'a>> = incarnations
-            .iter()
+            .iter_mut()
             .filter_map(|(uid, evidence)| {
                 life(store, metrics, (namespace, name), uid, evidence, &own)
             })
@@ -225,7 +240,7 @@ fn from_spans<'a>(
         scheduled_ms: Some(first_ms),
         end_ms: last_ms.saturating_add(interval_ms),
         ready: vec![(first_ms, true)],
-        body: None,
+        version: None,
         labels: Labels::default(),
         images: Vec::new(),
         requests: Requests::default(),
@@ -239,15 +254,28 @@ fn life<'a>(
     metrics: &Metrics<'a>,
     (namespace, name): (&str, &str),
     uid: &str,
-    evidence: &Evidence<'a>,
+    evidence: &mut Evidence<'a>,
     spans: &[&GpuPodSpan],
 ) -> Option<PodLife<'a>> {
     let sampled = evidence.sampled();
     let newest = evidence
         .versions
         .iter()
-        .max_by_key(|version| version.seen_to_ms);
-    let body = newest.map(|version| version.body());
+        .max_by_key(|version| version.seen_to_ms)
+        .copied();
+    let whole = newest.map(Version::peek);
+    let body = whole.as_deref();
+    evidence.looks = evidence
+        .versions
+        .iter()
+        .map(|version| match body {
+            Some(body) if newest.is_some_and(|newest| std::ptr::eq(newest, *version)) => {
+                Look::at(version, body)
+            }
+            _ => Look::at(version, &version.peek()),
+        })
+        .collect();
+    let evidence = &*evidence;
     let first_seen = sampled
         .map(|(first, _)| first)
         .into_iter()
@@ -259,22 +287,22 @@ fn life<'a>(
         .unwrap_or(first_seen)
         .min(first_seen);
     let node = evidence
-        .versions
+        .looks
         .iter()
         .rev()
-        .find_map(|version| json::text(version.body(), &["spec", "nodeName"]))
+        .find_map(|look| look.node.clone())
         .or_else(|| {
             evidence
                 .of("kube_pod_info")
                 .iter()
                 .find_map(|series| series.label("node"))
-        })
-        .map(str::to_owned);
+                .map(str::to_owned)
+        });
     let scheduled_ms = node.as_ref().map(|_| {
         evidence
-            .versions
+            .looks
             .iter()
-            .find_map(|version| scheduled(version.body()))
+            .find_map(|look| look.scheduled_ms)
             .or_else(|| evidence.instant("kube_pod_status_scheduled_time"))
             .or_else(|| evidence.instant("kube_pod_start_time"))
             .unwrap_or(created_ms)
@@ -282,7 +310,7 @@ fn life<'a>(
     });
     let end_ms = end(metrics, evidence, sampled, spans).max(created_ms.saturating_add(1));
     let labels = Labels {
-        body,
+        body: newest.zip(body).map(|(version, body)| version.marks(body)),
         series: metrics::labels_series(evidence.of("kube_pod_labels"), end_ms),
     };
     let mut requests = match body {
@@ -312,7 +340,7 @@ fn life<'a>(
             .collect(),
         chain: owners::chain(store, metrics, &key, body, first_seen),
         labels,
-        body,
+        version: newest,
         requests,
         known_from: match (body.is_some(), sampled.is_some()) {
             (true, true) => "snapshot+ksm",
@@ -320,26 +348,6 @@ fn life<'a>(
             _ => "ksm",
         },
     })
-}
-
-fn scheduled(body: &Value) -> Option<i64> {
-    condition_since(body, "PodScheduled")
-        .filter(|(_, status)| *status)
-        .map(|(since, _)| since)
-        .or_else(|| json::time_ms(body, &["status", "startTime"]))
-}
-
-/// Since when a condition of an object has its status.
-pub(super) fn condition_since(body: &Value, name: &str) -> Option<(i64, bool)> {
-    json::items(body, &["status", "conditions"])
-        .iter()
-        .find(|condition| json::text(condition, &["type"]) == Some(name))
-        .and_then(|condition| {
-            Some((
-                json::time_ms(condition, &["lastTransitionTime"])?,
-                json::text(condition, &["status"])? == "True",
-            ))
-        })
 }
 
 /// When the pod ended: a terminal phase, or the end of all that shows it.
@@ -391,9 +399,9 @@ fn end(
         .max()
         .unwrap_or(i64::MIN);
     let deleted = evidence
-        .versions
+        .looks
         .iter()
-        .filter_map(|version| json::time_ms(version.body(), &["metadata", "deletionTimestamp"]))
+        .filter_map(|look| look.deleted_ms)
         .max()
         .or_else(|| evidence.instant("kube_pod_deletion_timestamp"));
     if let Some(deleted) = deleted.filter(|deleted| *deleted >= last_evidence) {
@@ -403,23 +411,7 @@ fn end(
 }
 
 fn terminal(evidence: &Evidence<'_>) -> Option<i64> {
-    let exact = evidence
-        .versions
-        .iter()
-        .filter(|version| {
-            matches!(
-                json::text(version.body(), &["status", "phase"]),
-                Some("Succeeded" | "Failed")
-            )
-        })
-        .map(|version| {
-            json::items(version.body(), &["status", "containerStatuses"])
-                .iter()
-                .filter_map(|status| json::time_ms(status, &["state", "terminated", "finishedAt"]))
-                .max()
-                .unwrap_or(version.seen_from_ms)
-        })
-        .min();
+    let exact = evidence.looks.iter().filter_map(|look| look.done_ms).min();
     let finished = || {
         evidence
             .of("kube_pod_status_phase")
@@ -437,31 +429,9 @@ fn terminal(evidence: &Evidence<'_>) -> Option<i64> {
 
 /// When the pod was ready, from exact instants and samples.
 fn ready(metrics: &Metrics<'_>, evidence: &Evidence<'_>, scheduled_ms: i64) -> Vec<(i64, bool)> {
-    let mut exact: BTreeSet<(i64, bool)> = BTreeSet::new();
-    for version in &evidence.versions {
-        let body = version.body();
-        let condition = condition_since(body, "Ready");
-        if let Some((since, status)) = condition {
-            exact.insert((since, status));
-        } else if json::text(body, &["status", "phase"]) == Some("Running") {
-            exact.insert((
-                json::time_ms(body, &["status", "startTime"]).unwrap_or(version.seen_from_ms),
-                true,
-            ));
-        }
-        for status in json::items(body, &["status", "containerStatuses"]) {
-            // A container that ended and came back took the readiness with it.
-            let ended = json::time_ms(status, &["lastState", "terminated", "finishedAt"]);
-            let back = condition
-                .filter(|(_, ready)| *ready)
-                .map(|(since, _)| since);
-            if let Some(ended) = ended
-                && back.is_some_and(|back| ended < back)
-            {
-                exact.insert((ended, false));
-            }
-        }
-    }
+    let looks = evidence.looks.iter();
+    let mut exact: BTreeSet<(i64, bool)> =
+        looks.flat_map(|look| look.ready.iter().copied()).collect();
     exact.extend(
         evidence
             .instants("kube_pod_status_ready_time")

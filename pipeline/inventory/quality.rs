@@ -154,6 +154,15 @@ pub(super) fn of_node(node: &NodeLife<'_>) -> Vec<DataQualityRow> {
             let stated = json!(facts.products_stated);
             join(&mut out, row(*window, "gpu-product", message, stated));
         }
+        if facts.virtual_gpus {
+            let message = "its GPUs are virtual: parts of cards of a host that this cluster does not \
+                           see, so a GPU here is such a part and the node's price is for it";
+            let stated = json!({"nvidia.com/vgpu.present": "true", "label": facts.product_label});
+            join(
+                &mut out,
+                row(*window, "gpu-virtual", message.to_owned(), stated),
+            );
+        }
         if facts.product.is_none() {
             join(
                 &mut out,

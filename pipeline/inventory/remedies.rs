@@ -10,11 +10,11 @@ use super::families::{self, Family};
 use super::input::{Catalogue, Inputs};
 use super::json;
 use super::metrics::Metrics;
-use super::objects::{Key, ObjectStore};
+use super::objects::{Key, ObjectStore, Version};
 use super::pods::{self, PodLife};
 use super::scalers::{self, Scaler};
 use super::systems::remedy::{Action, Remedy, Target, TierWish, Wish};
-use super::systems::{self, View, World, nodes};
+use super::systems::{self, View, World, coreweave, karpenter, nodes};
 use super::views;
 
 /// Labels by which nodes of one GPU product are chosen, the driver's own first.
@@ -28,8 +28,8 @@ const PRODUCT_LABELS: &[&str] = &[
 
 /// What pools of nodes are known by.
 const POOL_LABELS: &[(&str, Option<&str>)] = &[
-    ("karpenter.sh/nodepool", Some(nodes::KARPENTER)),
-    ("compute.coreweave.com/node-pool", Some(nodes::COREWEAVE)),
+    ("karpenter.sh/nodepool", Some(karpenter::KIND)),
+    ("compute.coreweave.com/node-pool", Some(coreweave::KIND)),
     ("eks.amazonaws.com/nodegroup", None),
     ("cloud.google.com/gke-nodepool", None),
     ("kubernetes.azure.com/agentpool", None),
@@ -75,11 +75,7 @@ impl<'a> Asked<'a> {
         if let Some(answers) = self.of_machines(workload, wish) {
             return answers;
         }
-        let found = self.viewed(workload, |view| {
-            let system = systems::of(view);
-            let facts = (system.facts)(view);
-            (system.remedies)(view, &facts, wish)
-        });
+        let found = self.viewed(workload, |view| systems::answers(view, wish));
         let mut out = found.unwrap_or_else(|| {
             let because = format!("no evidence in this window shows {}", workload.path());
             wish.actions()
@@ -199,8 +195,8 @@ impl<'a> Asked<'a> {
             let (key, _) = self.store.of_kind(kind).find(|(one, _)| **one == key)?;
             Some((key, self.store.nearest(key, self.ms())?.body()))
         });
-        match known {
-            Some((key, body)) => nodes::give_back(key, body),
+        match known.and_then(|(key, body)| nodes::give_back(key, body)) {
+            Some(remedy) => remedy,
             None => Remedy::not_possible(
                 Action::Bounds,
                 format!(
@@ -223,9 +219,7 @@ impl<'a> Asked<'a> {
 
     /// The answers for nodes and their pools: no workloads, but what money is paid for.
     fn of_machines(&self, id: &WorkloadId, wish: &Wish) -> Option<Vec<Remedy>> {
-        if !nodes::KINDS.contains(&id.kind.as_str()) {
-            return None;
-        }
+        systems::machines_of(&id.kind)?;
         let key = Key::new(&id.kind, &id.namespace, &id.name);
         let world = World {
             store: Some(self.store),
@@ -247,9 +241,10 @@ impl<'a> Asked<'a> {
             .pods
             .iter()
             .map(|index| &self.pods[*index])
-            .filter(|pod| pod.body.is_some())
+            .filter(|pod| pod.version.is_some())
             .max_by_key(|pod| (pod.requests.gpus() > 0, pod.created_ms, &pod.name))
-            .and_then(|pod| pod.body);
+            .and_then(|pod| pod.version)
+            .map(Version::body);
         let view = views::view(
             self.store,
             self.store,

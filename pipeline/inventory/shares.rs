@@ -13,14 +13,14 @@ use super::holders::Use;
 use super::json;
 use super::links;
 use super::nodes::NodeLife;
-use super::objects::{Key, ObjectStore};
+use super::objects::{Key, ObjectStore, Version};
 use super::pods::PodLife;
 
 const HAMI_ALLOCATED: &str = "hami.io/vgpu-devices-allocated";
 const HAMI_REGISTER: &str = "hami.io/node-nvidia-register";
 const RESERVED_INDEX: &str = "run.ai/reserve_for_gpu_index";
 /// A card's memory in MiB for each GB of its product key.
-const MIB_PER_GB: i64 = 1024;
+pub(super) const MIB_PER_GB: i64 = 1024;
 /// More devices of one pod or node than this are a lie.
 const MAX_DEVICES: usize = 256;
 
@@ -136,9 +136,11 @@ fn claimed(
     devices: &BTreeMap<(String, String, String), Claimed>,
     pod: &PodLife<'_>,
 ) -> Vec<Claimed> {
-    let Some(body) = pod.body else {
+    let claiming = pod.version.filter(|one| one.mentions("ClaimName"));
+    let Some(body) = claiming.map(Version::peek) else {
         return Vec::new();
     };
+    let body = body.as_ref();
     let made = json::items(body, &["status", "resourceClaimStatuses"])
         .iter()
         .filter_map(|one| json::text(one, &["resourceClaimName"]));
@@ -195,7 +197,7 @@ pub(super) fn resolve(
         };
         let card = card_mib(node);
         hami(node, card, index, pod, uses);
-        let found = if devices.is_empty() && pod.body.is_none() {
+        let found = if devices.is_empty() && pod.version.is_none() {
             Vec::new()
         } else {
             claimed(store, &devices, pod)
@@ -236,7 +238,7 @@ fn hami(
     pod: &mut PodLife<'_>,
     uses: &mut Vec<Use>,
 ) {
-    let given = pod.body.map_or_else(Vec::new, allocated);
+    let given = pod.labels.body.map_or_else(Vec::new, allocated);
     let requests = &mut pod.requests;
     let asked = requests.hami_memory_mib.is_some() || requests.hami_cores.is_some();
     if !asked && given.is_empty() {

@@ -104,13 +104,19 @@ impl<'a> Context<'_, 'a> {
             })
             .collect();
         let scalers = known.scalers.iter().map(|scaler| &scaler.key);
+        let pods: Vec<Key> = family
+            .pods
+            .iter()
+            .map(|index| self.pods[*index].key())
+            .collect();
         let own = self.store.part(
             family
                 .members
                 .iter()
                 .chain([top])
                 .chain(scalers)
-                .chain(&generated),
+                .chain(&generated)
+                .chain(&pods),
         );
         let mut cuts = self.cuts(&known);
         let face = self
@@ -244,7 +250,7 @@ impl<'a> Context<'_, 'a> {
         cuts.extend(known.sizes.iter().map(|run| run.first_ms));
         for index in &family.pods {
             let pod = &self.pods[*index];
-            if pod.body.is_some() || self.products[*index].is_some() {
+            if pod.version.is_some() || self.products[*index].is_some() {
                 cuts.insert(pod.created_ms);
             }
         }
@@ -257,7 +263,7 @@ impl<'a> Context<'_, 'a> {
             let pod = &self.pods[*index];
             let born = pod.created_ms <= ms;
             (
-                pod.body.is_some(),
+                pod.version.is_some(),
                 self.gpu_milli[*index] > 0,
                 born,
                 if born {
@@ -279,7 +285,7 @@ impl<'a> Context<'_, 'a> {
         let (top, family, telemetry) = (known.top, known.family, &known.telemetry);
         let scaler = known.scalers.first().copied();
         let face = self.face(family, ms).map(|index| &self.pods[index]);
-        let pod = face.and_then(|pod| pod.body);
+        let pod = face.and_then(|pod| pod.body_in(own));
         let view = views::view(self.store, own, top, family, self.scalers, pod, ms);
         let system = systems::of(&view);
         let facts = (system.facts)(&view);

@@ -372,7 +372,7 @@ fn upstream_manifests_are_read() {
         [
             "deployment.apps | deployment | openai/gpt-oss-120b | 1000 mGPU | tp 0 pp 0 | x16 | deployment.apps/default/baseline spec.replicas",
             "inferenceservice.serving.kserve.io | kserve | meta-llama/Llama-2-7b-chat-hf | 1000 mGPU | tp 0 pp 0 | x-1 | inferenceservice.serving.kserve.io/default/huggingface-llama2 spec.predictor.minReplicas",
-            "llminferenceservice.serving.kserve.io | kserve | Qwen/Qwen2.5-7B-Instruct | 1000 mGPU | tp 0 pp 0 | x1 | llminferenceservice.serving.kserve.io/default/qwen2-7b-instruct-pd spec.replicas",
+            "llminferenceservice.serving.kserve.io | kserve | Qwen/Qwen2.5-7B-Instruct | 1000 mGPU | tp 0 pp 0 | x3 | llminferenceservice.serving.kserve.io/default/qwen2-7b-instruct-pd spec.replicas",
             "dynamographdeployment.nvidia.com | dynamo | Qwen/Qwen3-0.6B | 1000 mGPU | tp 0 pp 0 | x2 | dynamographdeployment.nvidia.com/default/vllm-disagg-planner spec.components[2].replicas",
             "leaderworkerset.leaderworkerset.x-k8s.io | lws | meta-llama/Meta-Llama-3.1-405B | 16000 mGPU | tp 8 pp 2 | x2 | leaderworkerset.leaderworkerset.x-k8s.io/default/vllm spec.replicas",
             "rayservice.ray.io | ray | Qwen/Qwen2.5-7B-Instruct | 4000 mGPU | tp 0 pp 0 | x1 | rayservice.ray.io/default/ray-serve-llm spec.rayClusterConfig.workerGroupSpecs[0].minReplicas",

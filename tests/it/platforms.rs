@@ -479,3 +479,301 @@ fn coreweave_pools_and_nodes() {
     }
     insta::assert_snapshot!(out);
 }
+
+/// The objects' own kind, and the edits of the one change of an action, as pointer and value.
+fn edits(bodies: &[Value], of: &WorkloadId, wish: &Wish) -> Vec<(String, Value)> {
+    let found = asked(bodies, of, wish);
+    let change = found
+        .iter()
+        .find_map(|remedy| remedy.change())
+        .unwrap_or_else(|| panic!("{found:#?}"));
+    there_and_back(bodies, &found[0]);
+    serde_json::to_value(&change.patch)
+        .unwrap()
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|step| step["op"] != "test")
+        .map(|step| {
+            let path = step["path"].as_str().unwrap().to_owned();
+            (path, step["value"].clone())
+        })
+        .collect()
+}
+
+fn part(share_milli: i64, memory_mib: i64) -> Wish {
+    Wish {
+        fraction: Some(FractionWish {
+            share_milli: Some(share_milli),
+            memory_mib: Some(memory_mib),
+            ..FractionWish::default()
+        }),
+        ..Wish::default()
+    }
+}
+
+/// A graph with one worker whose pods go to KAI's scheduler.
+fn graph(version: &str) -> Value {
+    let container = json!({"name": "main", "args": ["--model", "Qwen/Qwen3-0.6B"],
+        "resources": {"limits": {"nvidia.com/gpu": "1"}}});
+    let spec = if version == "v1beta1" {
+        json!({"components": [{"name": "decode", "type": "decode", "replicas": 1, "podTemplate": {
+            "spec": {"schedulerName": "kai-scheduler", "containers": [container]}}}]})
+    } else {
+        json!({"services": {"Decode": {"componentType": "worker", "replicas": 1, "extraPodSpec": {
+            "schedulerName": "kai-scheduler", "mainContainer": container}}}})
+    };
+    json!({"apiVersion": format!("nvidia.com/{version}"), "kind": "DynamoGraphDeployment",
+        "metadata": {"name": "graph", "namespace": "chat"}, "spec": spec})
+}
+
+#[test]
+fn a_fraction_of_kai_is_written_into_the_pod_templates_of_any_kind() {
+    let of = id("dynamographdeployment.nvidia.com", "chat", "graph");
+    assert_eq!(
+        edits(&[graph("v1beta1")], &of, &part(250, 0)),
+        [
+            (
+                "/spec/components/0/podTemplate/metadata".to_owned(),
+                json!({"annotations": {"gpu-fraction": "0.25"}})
+            ),
+            (
+                "/spec/components/0/podTemplate/spec/containers/0/resources/limits/nvidia.com~1gpu"
+                    .to_owned(),
+                Value::Null
+            ),
+        ]
+    );
+    assert_eq!(
+        edits(&[graph("v1alpha1")], &of, &part(250, 0))[0],
+        (
+            "/spec/services/Decode/extraPodMetadata".to_owned(),
+            json!({"annotations": {"gpu-fraction": "0.25"}})
+        )
+    );
+    // The annotations of an LLMInferenceService are those of its pods.
+    let service = json!({"apiVersion": "serving.kserve.io/v1alpha2", "kind": "LLMInferenceService",
+        "metadata": {"name": "llm", "namespace": "chat"}, "spec": {"model": {"uri": "hf://Qwen/Qwen3-32B"},
+            "labels": {"kai.scheduler/queue": "team"}, "template": {"containers": [{"name": "main",
+                "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}});
+    let of = id("llminferenceservice.serving.kserve.io", "chat", "llm");
+    assert_eq!(
+        edits(std::slice::from_ref(&service), &of, &part(500, 0))[0],
+        (
+            "/spec/annotations".to_owned(),
+            json!({"gpu-fraction": "0.5"})
+        )
+    );
+    // Several GPUs together are no part of one.
+    let mut whole = service;
+    whole["spec"]["template"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] =
+        json!("2");
+    let found = asked(std::slice::from_ref(&whole), &of, &part(500, 0));
+    assert!(
+        matches!(&found[0].answer, Answer::NotPossible { because } if because.contains("2 GPUs"))
+    );
+    // Every group of workers of a Ray cluster that holds GPUs.
+    let mut cluster = json!({"apiVersion": "ray.io/v1", "kind": "RayCluster",
+        "metadata": {"name": "ray", "namespace": "chat"}, "spec": {"workerGroupSpecs": [
+            {"groupName": "cpu", "template": {"spec": {"containers": [{"name": "w"}]}}},
+            {"groupName": "gpu", "template": {"metadata": {"labels": {"kai.scheduler/queue": "team"}},
+                "spec": {"containers": [{"name": "w", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}}]}});
+    cluster["spec"]["headGroupSpec"] = json!({"template": {"spec": {"containers": []}}});
+    let of = id("raycluster.ray.io", "chat", "ray");
+    assert_eq!(
+        edits(&[cluster], &of, &part(500, 0))[0].0,
+        "/spec/workerGroupSpecs/1/template/metadata/annotations"
+    );
+}
+
+#[test]
+fn hami_sizes_its_parts_in_any_kind() {
+    let sized = json!({"limits": {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "10000"}});
+    let service = json!({"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService",
+        "metadata": {"name": "isvc", "namespace": "chat"}, "spec": {"predictor": {"model": {
+            "modelFormat": {"name": "huggingface"}, "storageUri": "hf://Qwen/Qwen3-32B", "resources": sized}}}});
+    let of = id("inferenceservice.serving.kserve.io", "chat", "isvc");
+    let bodies = [service];
+    assert_eq!(
+        edits(&bodies, &of, &part(300, 20_000)),
+        [
+            (
+                "/spec/predictor/model/resources/limits/nvidia.com~1gpumem".to_owned(),
+                json!("20000")
+            ),
+            (
+                "/spec/predictor/model/resources/limits/nvidia.com~1gpucores".to_owned(),
+                json!("30")
+            ),
+        ]
+    );
+    assert_eq!(
+        edits(
+            &bodies,
+            &of,
+            &tier(&[("nvidia.com/gpu.product", "L40S")], None)
+        ),
+        [(
+            "/spec/predictor/annotations".to_owned(),
+            json!({"nvidia.com/use-gputype": "L40S"})
+        )]
+    );
+    // No field of the endpoint gives annotations to its pods.
+    let mut endpoint = manifest("inferenceendpointconfig-s3.yaml", "default").remove(0);
+    endpoint["spec"]["worker"]["resources"] = sized;
+    let of = id(
+        "inferenceendpointconfig.inference.sagemaker.aws.amazon.com",
+        endpoint["metadata"]["namespace"].as_str().unwrap(),
+        endpoint["metadata"]["name"].as_str().unwrap(),
+    );
+    let wish = tier(&[("nvidia.com/gpu.product", "L40S")], Some("ml.g6e.xlarge"));
+    let found = asked(&[endpoint], &of, &wish);
+    assert!(
+        matches!(&found[0].answer, Answer::NotPossible { because } if because.contains("no field")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn memory_of_hami_alone_is_a_part_where_the_card_is_known() {
+    let mut body = engine("llama", "chat");
+    let spec = &mut body["spec"]["template"]["spec"];
+    spec["containers"][0]["resources"] =
+        json!({"limits": {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "8192"}});
+    let milli = |bodies: &[Value]| {
+        let found = inventory(bodies);
+        workload(&found, "llama").gpu_milli_per_replica
+    };
+    // Of an unknown card it is a virtual GPU, and no more is known.
+    assert_eq!(milli(&[body.clone()]), 1000);
+    let register = |memory: i64| {
+        let mut node = node(&format!("gpu-{memory}"), "v1.35.0");
+        let one = |n: i64| format!("GPU-{memory}-{n},10,{memory},100,NVIDIA-H100,0,true:");
+        node["metadata"]["annotations"] =
+            json!({"hami.io/node-nvidia-register": format!("{}{}", one(0), one(1))});
+        node
+    };
+    assert_eq!(milli(&[body.clone(), register(81_920)]), 100);
+    // Two sizes of cards in the cluster: which one it will be is not known.
+    assert_eq!(
+        milli(&[body.clone(), register(81_920), register(24_576)]),
+        1000
+    );
+    // Its own selector says which.
+    body["spec"]["template"]["spec"]["nodeSelector"] =
+        json!({"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"});
+    assert_eq!(milli(&[body, register(81_920), register(24_576)]), 100);
+}
+
+#[test]
+fn claims_and_queues_lie_over_any_kind() {
+    let template = |name: &str, product: &str| {
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate",
+            "metadata": {"name": name, "namespace": "chat"}, "spec": {"spec": {"devices": {"requests": [
+                {"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com", "selectors": [{"cel": {
+                    "expression": format!("device.attributes['gpu.nvidia.com'].productName == '{product}'")}}]}}]}}}})
+    };
+    let mut graph = graph("v1beta1");
+    let spec = &mut graph["spec"]["components"][0]["podTemplate"]["spec"];
+    spec["schedulerName"] = json!("default-scheduler");
+    spec["resourceClaims"] = json!([{"name": "gpu", "resourceClaimTemplateName": "h100"}]);
+    spec["containers"][0]["resources"] = json!({"claims": [{"name": "gpu"}]});
+    let bodies = [
+        graph,
+        template("h100", "NVIDIA H100"),
+        template("l40s", "NVIDIA L40S"),
+    ];
+    let of = id("dynamographdeployment.nvidia.com", "chat", "graph");
+    let wish = tier(&[("nvidia.com/gpu.product", "NVIDIA L40S")], None);
+    assert_eq!(
+        edits(&bodies, &of, &wish),
+        [(
+            "/spec/components/0/podTemplate/spec/resourceClaims/0/resourceClaimTemplateName"
+                .to_owned(),
+            json!("l40s")
+        )]
+    );
+
+    // A queue of Kueue over a set of groups: another queue is another tier, and zero is its own field.
+    let mut bodies = manifest("kueue-hami-deployment.yaml", "default");
+    bodies.retain(|body| body["kind"] != "Deployment");
+    let set = json!({"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet",
+        "metadata": {"name": "lws", "namespace": "kueue-test",
+            "labels": {"kueue.x-k8s.io/queue-name": "user-queue"}},
+        "spec": {"replicas": 2, "leaderWorkerTemplate": {"size": 2, "workerTemplate": {"spec": {
+            "containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": "8"}}}]}}}}});
+    let flavor = json!({"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "ResourceFlavor",
+        "metadata": {"name": "l40s"}, "spec": {"nodeLabels": {"gpu": "l40s"}}});
+    let cluster = json!({"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "ClusterQueue",
+        "metadata": {"name": "small"}, "spec": {"resourceGroups": [{"coveredResources": ["nvidia.com/gpu"],
+            "flavors": [{"name": "l40s", "resources": [{"name": "nvidia.com/gpu", "nominalQuota": 4}]}]}]}});
+    let local = json!({"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue",
+        "metadata": {"name": "small-queue", "namespace": "kueue-test"}, "spec": {"clusterQueue": "small"}});
+    bodies.extend([set, flavor, cluster, local]);
+    let of = id(
+        "leaderworkerset.leaderworkerset.x-k8s.io",
+        "kueue-test",
+        "lws",
+    );
+    assert_eq!(
+        edits(&bodies, &of, &tier(&[("gpu", "l40s")], None)),
+        [(
+            "/metadata/labels/kueue.x-k8s.io~1queue-name".to_owned(),
+            json!("small-queue")
+        )]
+    );
+    assert_eq!(
+        edits(&bodies, &of, &zero()),
+        [("/spec/replicas".to_owned(), json!(0))]
+    );
+}
+
+#[test]
+fn what_run_ai_3_keeps_is_named_by_its_engine_and_changed_by_its_tool() {
+    let runner = json!({"apiVersion": "run.ai/v1", "kind": "WorkloadRunner",
+        "metadata": {"name": "llama", "namespace": "runai-search", "uid": "u"}, "spec": {}});
+    let spec = json!({"nodeName": "gpu-1", "containers": [{"name": "main", "image": "vllm/vllm-openai",
+        "args": ["--model", "meta-llama/Llama-3.1-8B-Instruct"],
+        "resources": {"limits": {"nvidia.com/gpu": "1"}}}]});
+    let pod = pod("llama-0", &runner, &json!({}), &spec);
+    let bodies = [runner, pod, node("gpu-1", "v1.35.0")];
+    let found = inventory(&bodies);
+    let row = workload(&found, "llama");
+    assert_eq!(
+        (
+            row.workload_kind.as_str(),
+            row.workload_class.as_str(),
+            row.serving_system.as_deref(),
+            row.model.as_deref(),
+            row.gpu_milli_per_replica,
+        ),
+        (
+            "workloadrunner.run.ai",
+            "serving",
+            Some("run:ai"),
+            Some("meta-llama/Llama-3.1-8B-Instruct"),
+            1000
+        )
+    );
+    let of = id("workloadrunner.run.ai", "runai-search", "llama");
+    let found = asked(&bodies, &of, &zero());
+    assert!(
+        matches!(&found[0].answer, Answer::NotPossible { because }
+            if because.contains("runai workload update llama -p search")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn virtual_gpus_of_a_guest_are_said_to_be_parts() {
+    let mut guest = node("guest", "v1.35.0");
+    guest["metadata"]["labels"]["nvidia.com/vgpu.present"] = json!("true");
+    let found = inventory(&[guest, node("host", "v1.35.0")]);
+    let told: Vec<&str> = found
+        .data_quality
+        .iter()
+        .filter(|row| row.check_id == "gpu-virtual")
+        .map(|row| row.name.as_str())
+        .collect();
+    assert_eq!(told, ["guest"]);
+}

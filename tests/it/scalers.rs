@@ -424,6 +424,56 @@ fn thoras_own_rules_are_kept() {
     assert!(found[0].change().is_some());
 }
 
+/// A template of the cluster that selects what has the label `tier: web`.
+fn cluster_template(policy: Value, template: Value) -> Value {
+    json!({"apiVersion": "thoras.ai/v1", "kind": "ClusterAIScaleTemplate",
+        "metadata": {"name": "everything"}, "spec": {"policy": policy, "template": template,
+            "selector": {"matchLabels": {"tier": "web"},
+                "matchExpressions": [{"key": "exempt", "operator": "DoesNotExist"}]}}})
+}
+
+#[test]
+fn a_template_of_the_cluster_is_told_of_where_it_selects_the_workload() {
+    let mut body = engine("llama", "chat");
+    body["metadata"]["labels"] = json!({"tier": "web"});
+    let acting = json!({"model": {}, "horizontal": {"mode": "autonomous"},
+        "vertical": {"mode": "recommendation", "containers": []}});
+    let warned = |bodies: &[Value], wish: &Wish| {
+        asked(bodies, &llama(), wish)[0]
+            .warnings
+            .iter()
+            .any(|one| one.contains("clusteraiscaletemplate.thoras.ai/everything"))
+    };
+    let cpu = Wish {
+        cpu: Some(CpuWish {
+            request: Some("6".to_owned()),
+            ..CpuWish::default()
+        }),
+        ..Wish::default()
+    };
+    let open = cluster_template(json!({}), acting.clone());
+    let both = [body.clone(), open.clone()];
+    assert!(warned(&both, &zero()) && warned(&both, &bounds(1, 1)));
+    // It only advises on CPU.
+    assert!(!warned(&both, &cpu));
+    // Another namespace, an exempt workload, and one that has its own target.
+    for policy in [
+        json!({"excludedNamespaces": ["chat"]}),
+        json!({"includedNamespaces": ["shop"]}),
+    ] {
+        let other = cluster_template(policy, acting.clone());
+        assert!(!warned(&[body.clone(), other], &zero()));
+    }
+    let mut exempt = body.clone();
+    exempt["metadata"]["labels"]["exempt"] = json!("yes");
+    assert!(!warned(&[exempt, open.clone()], &zero()));
+    let own = scale_target(json!({"mode": "autonomous", "minReplicas": 1, "maxReplicas": 8}));
+    assert!(!warned(&[body.clone(), open, own.clone()], &bounds(1, 4)));
+    // Unless the template overrides what exists.
+    let overriding = cluster_template(json!({"conflictResolution": "override"}), acting);
+    assert!(warned(&[body, overriding, own], &bounds(1, 4)));
+}
+
 #[test]
 fn empty_answers_and_failing_conditions_make_a_scaler_blind() {
     let scaler = scaled_object(

@@ -82,7 +82,37 @@ fn written() -> Vec<Value> {
         "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "foretold"},
             "model": {"forecast_blocks": "15m", "forecast_cron": "*/15 * * * *"},
             "horizontal": {"mode": "autonomous", "minReplicas": 2, "maxReplicas": 5}}});
-    let mut out = vec![service, scaled, hpa, target];
+    let template = json!({"apiVersion": "thoras.ai/v1", "kind": "ClusterAIScaleTemplate",
+        "metadata": {"name": "everything"}, "spec": {"selector": {"matchLabels": {"tier": "web"}},
+            "template": {"model": {"forecast_blocks": "15m"}, "horizontal": {"mode": "autonomous",
+                "minReplicas": 1, "maxReplicas": 8}}}});
+    let adapted = json!({"apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment",
+        "metadata": meta("graph"), "spec": {"components": [
+            {"name": "Frontend", "type": "frontend", "replicas": 1, "podTemplate": {"spec": {"containers": [
+                {"name": "main", "image": "vllm", "resources": {"requests": {"cpu": "2"}}}]}}},
+            {"name": "decode", "type": "decode", "replicas": 9, "scalingAdapter": {},
+                "podTemplate": {"spec": {"containers": [{"name": "main", "image": "vllm",
+                    "args": ["--model", "Qwen/Qwen3-0.6B"],
+                    "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}}]}});
+    let adapter = json!({"apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeploymentScalingAdapter",
+        "metadata": meta("graph-decode"),
+        "spec": {"replicas": 9, "dgdRef": {"name": "graph", "componentName": "decode"}}});
+    let workspace = json!({"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace", "metadata": meta("own"),
+        "resource": {"instanceType": "Standard_NC24ads_A100_v4", "labelSelector": {"matchLabels": {"apps": "own"}}},
+        "inference": {"template": {"spec": {"containers": [{"name": "main", "image": "vllm",
+            "args": ["--model", "Qwen/Qwen3-0.6B"],
+            "resources": {"limits": {"nvidia.com/gpu": "1", "cpu": "4"}}}]}}}});
+    let roles = json!({"apiVersion": "kaito.sh/v1alpha1", "kind": "MultiRoleInference", "metadata": meta("roles"),
+        "spec": {"model": {"name": "phi-4"}, "labelSelector": {"matchLabels": {"apps": "roles"}}, "roles": [
+            {"type": "prefill", "replicas": 9, "instanceType": "Standard_NC48ads_A100_v4"},
+            {"type": "decode", "replicas": 9, "instanceType": "Standard_NC48ads_A100_v4"}]}});
+    let jump = json!({"apiVersion": "inference.sagemaker.aws.amazon.com/v1", "kind": "JumpStartModel",
+        "metadata": meta("jump"), "spec": {"model": {"modelId": "deepseek-llm-r1-distill-qwen-1-5b",
+            "modelHubName": "SageMakerPublicHub", "acceptEula": true},
+            "sageMakerEndpoint": {"name": "jump"}, "server": {"instanceType": "ml.g5.8xlarge"}, "replicas": 9}});
+    let mut out = vec![
+        service, scaled, hpa, target, template, adapted, adapter, workspace, roles, jump,
+    ];
     for name in ["plain", "scaled", "sized", "foretold"] {
         let mut deployment = engine(name, "made");
         deployment["metadata"]
@@ -93,6 +123,36 @@ fn written() -> Vec<Value> {
         out.push(deployment);
     }
     out
+}
+
+/// Versions before today's: another spelling, another place for the same change.
+fn older() -> Vec<Value> {
+    let meta = |name: &str| json!({"name": name, "namespace": "older"});
+    let gpu = json!({"limits": {"gpu": "1"}, "requests": {"gpu": "1"}});
+    let main = json!({"image": "vllm", "args": ["--model", "Qwen/Qwen3-0.6B"]});
+    vec![
+        json!({"apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoGraphDeployment", "metadata": meta("graph"),
+            "spec": {"services": {
+                "Frontend": {"componentType": "frontend", "replicas": 1,
+                    "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "4"}}},
+                "Decode": {"componentType": "worker", "subComponentType": "decode", "replicas": 9,
+                    "scalingAdapter": {"enabled": true}, "resources": gpu, "extraPodSpec": {"mainContainer": main}},
+                "Prefill": {"componentType": "worker", "subComponentType": "prefill", "replicas": 9,
+                    "resources": gpu, "extraPodMetadata": {"labels": {"kai.scheduler/queue": "team"}},
+                    "extraPodSpec": {"mainContainer": main}}}}}),
+        json!({"apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoGraphDeploymentScalingAdapter",
+            "metadata": meta("graph-decode"),
+            "spec": {"replicas": 9, "dgdRef": {"name": "graph", "serviceName": "Decode"}}}),
+        json!({"apiVersion": "kaito.sh/v1alpha1", "kind": "InferenceSet", "metadata": meta("set"),
+            "spec": {"replicas": 9, "labelSelector": {"matchLabels": {"apps": "set"}},
+                "template": {"resource": {"instanceType": "Standard_NC24ads_A100_v4"},
+                    "inference": {"preset": {"name": "phi-4-mini-instruct"}}}}}),
+        json!({"apiVersion": "serving.kserve.io/v1alpha1", "kind": "LLMInferenceService", "metadata": meta("llm"),
+            "spec": {"model": {"uri": "hf://Qwen/Qwen2.5-7B-Instruct", "name": "qwen"}, "replicas": 9,
+                "annotations": {"gpu-fraction": "0.5"},
+                "template": {"containers": [{"name": "main", "image": "vllm",
+                    "resources": {"limits": {"nvidia.com/gpu": "1", "cpu": "4"}}}]}}}),
+    ]
 }
 
 /// Every change on its own, with values that differ from what stands there.
@@ -160,14 +220,13 @@ fn content(object: &Value) -> Value {
     object
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_change_and_its_inverse_pass_the_systems_own_validation() {
-    let Some(server) = KubeServer::start(&[]).await else {
-        return;
-    };
+/// Tries every change of every object and takes it back; how many changes passed, by kind, and the
+/// kinds whose own definition validated them.
+async fn tried(
+    server: &KubeServer,
+    objects: Vec<Value>,
+) -> (BTreeMap<String, usize>, BTreeSet<String>) {
     let definitions = definitions();
-    let mut objects: Vec<Value> = manifests(&folder("k8s"));
-    objects.extend(written());
     let mut defined: BTreeSet<(String, String)> = BTreeSet::new();
     let mut proven: BTreeSet<String> = BTreeSet::new();
     let mut made: Vec<Value> = Vec::new();
@@ -255,8 +314,21 @@ async fn every_change_and_its_inverse_pass_the_systems_own_validation() {
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     println!("{passed:?}");
+    (passed, proven)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_and_its_inverse_pass_the_systems_own_validation() {
+    let Some(server) = KubeServer::start(&[]).await else {
+        return;
+    };
+    let mut objects: Vec<Value> = manifests(&folder("k8s"));
+    objects.extend(written());
+    let (passed, proven) = tried(&server, objects).await;
     for kind in [
         "deployment.apps",
+        "dynamographdeployment.nvidia.com",
+        "dynamographdeploymentscalingadapter.nvidia.com",
         "disaggregatedset.disaggregatedset.x-k8s.io",
         "horizontalpodautoscaler.autoscaling",
         "inferenceendpointconfig.inference.sagemaker.aws.amazon.com",
@@ -271,19 +343,44 @@ async fn every_change_and_its_inverse_pass_the_systems_own_validation() {
         "service.serving.knative.dev",
         "vllmruntime.production-stack.vllm.ai",
         "aiscaletarget.thoras.ai",
+        "jumpstartmodel.inference.sagemaker.aws.amazon.com",
+        "multiroleinference.kaito.sh",
+        "workspace.kaito.sh",
     ] {
         assert!(passed.contains_key(kind), "no change of {kind} was tried");
     }
     for kind in [
+        "ClusterAIScaleTemplate",
+        "DynamoGraphDeployment",
+        "DynamoGraphDeploymentScalingAdapter",
         "ScaledObject",
+        "InferencePool",
         "InferenceService",
         "NIMService",
         "RayService",
         "NodePool",
+        "Workspace",
     ] {
         assert!(
             proven.contains(kind),
             "{kind} was not held to its definition"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_older_versions_pass_their_own_validation() {
+    let Some(server) = KubeServer::start(&[]).await else {
+        return;
+    };
+    let (passed, proven) = tried(&server, older()).await;
+    for kind in [
+        "dynamographdeployment.nvidia.com",
+        "dynamographdeploymentscalingadapter.nvidia.com",
+        "inferenceset.kaito.sh",
+        "llminferenceservice.serving.kserve.io",
+    ] {
+        assert!(passed.contains_key(kind), "no change of {kind} was tried");
+    }
+    assert_eq!(proven.len(), 4, "{proven:?}");
 }

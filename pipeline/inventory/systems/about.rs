@@ -3,17 +3,27 @@
 
 use std::fmt::Write as _;
 
-use super::{ABOUTS, SCALERS, SYSTEMS};
+use super::{MACHINES, SCALERS, SYSTEMS};
 
 /// What one adapter says of itself.
-pub(super) struct About {
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::inventory) struct About {
     pub title: &'static str,
-    /// The name in the column `serving_system`; for autoscalers their kind.
-    pub system: &'static str,
     pub kinds: &'static [&'static str],
     pub chain: &'static str,
     pub model: &'static str,
     pub remedies: &'static str,
+}
+
+/// Everything that is registered, once, in order of its title.
+fn abouts() -> Vec<&'static About> {
+    let systems = SYSTEMS.iter().map(|system| system.about);
+    let scalers = SCALERS.iter().map(|scaler| scaler.about);
+    let machines = MACHINES.iter().map(|machines| machines.about);
+    let mut all: Vec<&About> = systems.chain(scalers).chain(machines).collect();
+    all.sort_by_key(|about| about.title.to_lowercase());
+    all.dedup();
+    all
 }
 
 /// The page in Markdown.
@@ -24,11 +34,11 @@ pub fn systems_page() -> String {
          Generated from the registry in `pipeline/inventory/systems`; a test holds it to that.\n\
          A kind that is not listed is walked by its owner references and, where it has a pod\n\
          template, changed by its shape. Every remedy is data: a JSON patch that first tests what\n\
-         was observed, its inverse, preconditions and warnings. Nothing is applied by idleproof.\n",
+         was observed, its inverse, preconditions and warnings. Nothing is applied by idleproof.\n\
+         Queues, shared devices, claims and vertical scalers lie over any workload, whatever its\n\
+         kind: their answers take the place of its own.\n",
     );
-    let mut abouts: Vec<&About> = ABOUTS.to_vec();
-    abouts.sort_by_key(|about| about.title.to_lowercase());
-    for about in abouts {
+    for about in abouts() {
         let _ = write!(
             out,
             "\n## {}\n\n- **Read**: {}\n- **Chain**: {}\n- **Model**: {}\n- **Change**: {}\n",
@@ -42,15 +52,8 @@ pub fn systems_page() -> String {
     out
 }
 
-/// Titles of all systems, and whether an adapter of the named system is registered.
+/// The titles of all systems.
 #[must_use]
-pub fn systems() -> Vec<(&'static str, bool)> {
-    ABOUTS
-        .iter()
-        .map(|about| {
-            let registered = SYSTEMS.iter().any(|system| system.name == about.system)
-                || SCALERS.iter().any(|scaler| scaler.kind == about.system);
-            (about.title, registered)
-        })
-        .collect()
+pub fn systems() -> Vec<&'static str> {
+    abouts().iter().map(|about| about.title).collect()
 }

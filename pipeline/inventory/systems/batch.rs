@@ -4,19 +4,22 @@ use serde_json::{Value, json as value};
 
 use super::about::About;
 use super::remedy::{Action, Draft, Remedy, Wish};
-use super::{Facts, System, Template, View, json, layers, member_templates, pod_template, shapes};
+use super::{
+    Facts, System, Template, View, json, layers, member_templates, plain, pod_template, shapes,
+};
 
 pub(super) static SYSTEM: System = System {
     name: "job",
+    about: &ABOUT,
     serves: false,
     recognise: |view| is_batch(&view.top.kind),
     facts,
     remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "Jobs, sets of jobs and training",
-    system: "job",
     kinds: &[
         "Job, CronJob (batch/v1)",
         "JobSet (jobset.x-k8s.io)",
@@ -31,7 +34,7 @@ const JOB_SET: &str = "jobset.jobset.x-k8s.io";
 /// More pods of one role than this are a lie.
 const MAX_PODS: i64 = 100_000;
 
-fn is_batch(kind: &str) -> bool {
+pub(super) fn is_batch(kind: &str) -> bool {
     matches!(
         kind,
         "job.batch" | "cronjob.batch" | "rayjob.ray.io" | JOB_SET
@@ -145,7 +148,7 @@ fn remedies(view: &View<'_>, facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
         JOB_SET => &["spec", "suspend"],
         kind if kind.ends_with("job.kubeflow.org") => &["spec", "runPolicy", "suspend"],
         kind if is_training(kind) => &["spec", "suspend"],
-        _ => return layers::remedies(view, facts, wish),
+        _ => return shapes::remedies(view, facts, wish),
     };
     let mut base = shapes::refuse(
         wish,
@@ -163,5 +166,5 @@ fn remedies(view: &View<'_>, facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
             .warned("work in progress is lost where the program keeps no checkpoint");
         base = layers::swap(base, Action::Zero, vec![remedy]);
     }
-    layers::over(view, base, wish)
+    base
 }

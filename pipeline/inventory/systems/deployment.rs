@@ -1,19 +1,20 @@
 //! Owns plain Deployments, StatefulSets and whatever no other adapter recognises.
 
 use super::about::About;
-use super::{Facts, System, View, json, layers, member_templates, pod_template};
+use super::{Facts, System, View, json, member_templates, plain, pod_template, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "deployment",
+    about: &ABOUT,
     serves: false,
     recognise: |_| true,
     facts,
-    remedies: layers::remedies,
+    remedies: shapes::remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "Deployment, StatefulSet, Job and what looks like them",
-    system: "deployment",
     kinds: &[
         "Deployment, StatefulSet, DaemonSet (apps/v1)",
         "Job, CronJob (batch/v1)",

@@ -4,20 +4,22 @@ use serde_json::{Value, json as value};
 
 use super::super::devices::{self, MIG_WHOLE};
 use super::about::About;
+use super::layers::Spot;
 use super::remedy::{Action, Draft, Remedy, Wish};
-use super::{Facts, System, View, deployment, json, layers, shapes};
+use super::{Facts, System, View, deployment, json, layers, plain, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "dra",
+    about: &ABOUT,
     serves: false,
     recognise: |view| layers::is_plain(view) && !claims(view).is_empty(),
     facts,
-    remedies: layers::remedies,
+    remedies: shapes::remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "Devices by claim (DRA)",
-    system: "dra",
     kinds: &["ResourceClaim, ResourceClaimTemplate (resource.k8s.io) of a pod template"],
     chain: "that of the workload",
     model: "flags",
@@ -117,14 +119,25 @@ fn profile(request: &Value) -> Option<String> {
     })
 }
 
-pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, wish: &Wish) -> Vec<Remedy> {
-    if claims(view).is_empty() {
+pub(super) fn over(
+    view: &View<'_>,
+    facts: &Facts<'_>,
+    base: Vec<Remedy>,
+    wish: &Wish,
+) -> Vec<Remedy> {
+    // What a resource claims in words of its own its adapter changes.
+    let spots: Vec<Spot> = layers::spots(view, facts)
+        .into_iter()
+        .filter(|spot| !claims_at(view, spot).is_empty())
+        .collect();
+    if spots.is_empty() {
         return base;
     }
     let mut out = base;
     if let Some(tier) = &wish.tier {
         let words: Vec<String> = tier.node_selector.values().cloned().collect();
-        out = layers::swap(out, Action::Tier, vec![reclaim(view, Action::Tier, &words)]);
+        let remedy = reclaim(view, &spots, Action::Tier, &words);
+        out = layers::swap(out, Action::Tier, vec![remedy]);
     }
     if let Some(fraction) = &wish.fraction {
         let profile = fraction
@@ -132,33 +145,59 @@ pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, wish: &Wish) -> Vec<Remed
             .as_deref()
             .and_then(|name| name.strip_prefix("nvidia.com/mig-"));
         let words: Vec<String> = profile.map(str::to_owned).into_iter().collect();
-        let remedy = reclaim(view, Action::Fraction, &words);
+        let remedy = reclaim(view, &spots, Action::Fraction, &words);
         out = layers::swap(out, Action::Fraction, vec![remedy]);
     }
     out
 }
 
+fn claims_at<'v>(view: &View<'v>, spot: &Spot) -> &'v [Value] {
+    json::items(shapes::at(view.top_body, &spot.spec), &["resourceClaims"])
+}
+
 /// A claim template never changes: the workload is pointed at another one that asks for the new
 /// device, if there is one.
-fn reclaim(view: &View<'_>, action: Action, words: &[String]) -> Remedy {
-    let Some(place) = layers::template_place(view) else {
-        return Remedy::not_possible(
-            action,
-            format!("the pod template of {} is immutable", view.top.path()),
-        );
-    };
-    let found = claims(view).iter().enumerate().find_map(|(index, claim)| {
-        json::text(claim, &["resourceClaimTemplateName"]).map(|name| (index, name))
-    });
-    let Some((index, now)) = found else {
-        return Remedy::not_possible(
-            action,
-            "the pods share one claim by name, which is immutable: make another claim and name it \
-             in the template",
-        );
-    };
-    let other = view
-        .world
+fn reclaim(view: &View<'_>, spots: &[Spot], action: Action, words: &[String]) -> Remedy {
+    let mut draft = Draft::new(view.top, view.top_body);
+    for spot in spots {
+        let found = claims_at(view, spot)
+            .iter()
+            .enumerate()
+            .find_map(|(index, claim)| {
+                json::text(claim, &["resourceClaimTemplateName"]).map(|name| (index, name))
+            });
+        let Some((index, now)) = found else {
+            return Remedy::not_possible(
+                action,
+                "the pods share one claim by name, which is immutable: make another claim and name it \
+                 in the template",
+            );
+        };
+        let Some(name) = another(view, now, words) else {
+            let wanted = match action {
+                Action::Fraction => "of the device class mig.nvidia.com with the new profile",
+                _ => "whose selector names the new product",
+            };
+            return Remedy::not_possible(
+                action,
+                format!(
+                    "the claim template {now} is immutable and the namespace has no other {wanted}: \
+                     create one, then set resourceClaimTemplateName of the pod template to it"
+                ),
+            );
+        };
+        let index = index.to_string();
+        let keys = ["resourceClaims", &index, "resourceClaimTemplateName"];
+        draft.set(&shapes::below(&spot.spec, &keys), value!(name));
+    }
+    draft
+        .remedy(action, &[shapes::ROLLED_OUT])
+        .warned("containers name requests of the claim: the new template must have the same names")
+}
+
+/// Another claim template of the namespace whose selectors have all these words.
+fn another<'v>(view: &View<'v>, now: &str, words: &[String]) -> Option<&'v str> {
+    view.world
         .of_kind(TEMPLATE, &view.top.namespace)
         .into_iter()
         .find(|(key, body)| {
@@ -166,35 +205,6 @@ fn reclaim(view: &View<'_>, action: Action, words: &[String]) -> Remedy {
                 let text = json::get(body, &["spec"]).to_string();
                 words.iter().all(|word| text.contains(&format!("'{word}'")))
             }
-        });
-    let Some((key, _)) = other else {
-        let wanted = match action {
-            Action::Fraction => "of the device class mig.nvidia.com with the new profile",
-            _ => "whose selector names the new product",
-        };
-        return Remedy::not_possible(
-            action,
-            format!(
-                "the claim template {now} is immutable and the namespace has no other {wanted}: \
-                 create one, then set resourceClaimTemplateName of the pod template to it"
-            ),
-        );
-    };
-    let index = index.to_string();
-    let mut draft = Draft::new(view.top, view.top_body);
-    draft.set(
-        &shapes::below(
-            &place,
-            &[
-                "spec",
-                "resourceClaims",
-                &index,
-                "resourceClaimTemplateName",
-            ],
-        ),
-        value!(key.name),
-    );
-    draft
-        .remedy(action, &[shapes::ROLLED_OUT])
-        .warned("containers name requests of the claim: the new template must have the same names")
+        })
+        .map(|(key, _)| key.name.as_str())
 }

@@ -4,10 +4,13 @@
 use serde_json::Value;
 
 use super::about::About;
+use super::layers::Spot;
+use super::shapes::below;
 use super::{Candidate, Facts, System, Template, View, dynamo_remedies, json, member_templates};
 
 pub(super) static SYSTEM: System = System {
     name: "dynamo",
+    about: &ABOUT,
     serves: true,
     recognise: |view| {
         matches!(
@@ -19,11 +22,11 @@ pub(super) static SYSTEM: System = System {
     },
     facts,
     remedies: dynamo_remedies::remedies,
+    notes: dynamo_remedies::notes,
 };
 
 pub(super) static ABOUT: About = About {
     title: "NVIDIA Dynamo",
-    system: "dynamo",
     kinds: &[
         "DynamoGraphDeployment (nvidia.com/v1beta1 components, v1alpha1 services)",
         "DynamoComponentDeployment",
@@ -48,6 +51,19 @@ pub(super) struct Component<'a> {
     tier_path: String,
     pub body: &'a Value,
     pub pod_spec: &'a Value,
+}
+
+impl Component<'_> {
+    /// Where its pod template stands: v1alpha1 keeps its two halves in fields of other names.
+    pub(super) fn spot(&self) -> Spot {
+        if self.listed {
+            return Spot::of_template(&below(&self.at, &["podTemplate"]));
+        }
+        Spot {
+            metadata: Some(below(&self.at, &["extraPodMetadata"])),
+            spec: below(&self.at, &["extraPodSpec"]),
+        }
+    }
 }
 
 pub(super) fn components(body: &Value) -> Vec<Component<'_>> {
@@ -171,6 +187,11 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         .filter_map(|part| json::int(part.body, &["replicas"]))
         .collect();
     let mut templates: Vec<Template<'a>> = Vec::new();
+    // Also of workers whose devices come by claim, which ask for no number of GPUs.
+    let spots = dynamo_remedies::working(&all)
+        .into_iter()
+        .map(Component::spot)
+        .collect();
     for part in components(view.top_body) {
         if gpus(&part) == 0 {
             continue;
@@ -199,6 +220,7 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         models,
         replicas_field,
         tier_field,
+        spots,
         ..Facts::default()
     }
 }

@@ -7,16 +7,16 @@ use super::super::objects::Key;
 use super::super::scalers::{self, GRAPH_ADAPTER, HPA, Policy, ROLE_SCALER, wva};
 use super::about::About;
 use super::remedy::{Action, BoundsWish, Draft, Remedy, Wish};
-use super::{ScalerSystem, View, json, layers, shapes};
+use super::{Facts, ScalerSystem, View, json, layers, shapes};
 
 pub(super) static SCALER: ScalerSystem = ScalerSystem {
     kind: HPA,
+    about: &ABOUT,
     remedies,
 };
 
 pub(super) static ABOUT: About = About {
     title: "HorizontalPodAutoscaler",
-    system: "horizontalpodautoscaler.autoscaling",
     kinds: &["HorizontalPodAutoscaler (autoscaling/v2, v1)"],
     chain: "none: it aims at any hop of a workload",
     model: "annotations of llm-d",
@@ -170,7 +170,12 @@ fn is_driven(view: &View<'_>, scaler: &Value) -> bool {
 }
 
 /// A tier is a variant to it, with a cost and a scaler of its own.
-pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, _wish: &Wish) -> Vec<Remedy> {
+pub(super) fn over(
+    view: &View<'_>,
+    _facts: &Facts<'_>,
+    base: Vec<Remedy>,
+    _wish: &Wish,
+) -> Vec<Remedy> {
     if !view
         .scalers
         .iter()

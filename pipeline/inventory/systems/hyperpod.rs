@@ -5,20 +5,24 @@ use serde_json::json as value;
 
 use super::super::resources;
 use super::about::About;
+use super::layers::Spot;
 use super::remedy::{Action, BoundsWish, Draft, FractionWish, Remedy, TierWish, Wish};
-use super::{Candidate, Facts, System, Template, View, json, member_templates, named, shapes};
+use super::{
+    Candidate, Facts, System, Template, View, json, member_templates, named, plain, shapes,
+};
 
 pub(super) static SYSTEM: System = System {
     name: "hyperpod",
+    about: &ABOUT,
     serves: true,
     recognise: |view| is_endpoint(&view.top.kind) || is_jump_start(&view.top.kind),
     facts,
     remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "SageMaker HyperPod",
-    system: "hyperpod",
     kinds: &["InferenceEndpointConfig, JumpStartModel (inference.sagemaker.aws.amazon.com/v1)"],
     chain: "pod → ReplicaSet → Deployment → the resource, where the operator sets owners",
     model: "Hugging Face id, JumpStart id, model location, model name",
@@ -87,6 +91,15 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         } else {
             "spec.instanceType".to_owned()
         },
+        // No field of it gives annotations to its pods.
+        spots: json::get(spec, &["worker"])
+            .is_object()
+            .then(|| Spot {
+                metadata: None,
+                spec: shapes::path(&["spec", "worker"]),
+            })
+            .into_iter()
+            .collect(),
         ..Facts::default()
     }
 }
@@ -218,6 +231,15 @@ fn retier(view: &View<'_>, tier: &TierWish) -> Vec<Remedy> {
             "HyperPod chooses nodes by instance type (ml.…), and none is named for the new tier",
         )];
     };
+    if !instance_type.starts_with("ml.") {
+        return vec![Remedy::not_possible(
+            Action::Tier,
+            format!(
+                "HyperPod takes SageMaker's instance types (ml.…) only, and {instance_type} is none: \
+                 name the type of an instance group of the cluster"
+            ),
+        )];
+    }
     let mut draft = Draft::new(view.top, body);
     if is_jump_start(&view.top.kind) {
         draft.set(&["spec", "server", "instanceType"], value!(instance_type));

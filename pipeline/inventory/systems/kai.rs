@@ -1,23 +1,25 @@
 //! Owns KAI's and Run:ai's GPU fractions on any pod: annotations ask for a part of a device, and a
 //! reservation pod in another namespace holds it for the scheduler.
 
-use serde_json::json as value;
+use serde_json::{Value, json as value};
 
 use super::about::About;
+use super::layers::Spot;
 use super::remedy::{Action, Draft, FractionWish, Remedy, Wish};
-use super::{Facts, System, View, deployment, json, layers, shapes};
+use super::{Facts, System, View, deployment, json, layers, plain, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "kai",
+    about: &ABOUT,
     serves: false,
     recognise: |view| layers::is_plain(view) && is_scheduled(view),
     facts,
-    remedies: layers::remedies,
+    remedies: shapes::remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "KAI scheduler and Run:ai fractions",
-    system: "kai",
     kinds: &["pods with gpu-fraction, gpu-memory, a queue of KAI or its scheduler"],
     chain: "that of the workload",
     model: "flags",
@@ -55,58 +57,82 @@ fn share_milli(view: &View<'_>) -> Option<i64> {
         .then(|| (fraction * 1000.0).round() as i64 * devices)
 }
 
-pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, wish: &Wish) -> Vec<Remedy> {
-    let Some(fraction) = wish.fraction.as_ref().filter(|_| is_scheduled(view)) else {
+pub(super) fn over(
+    view: &View<'_>,
+    facts: &Facts<'_>,
+    base: Vec<Remedy>,
+    wish: &Wish,
+) -> Vec<Remedy> {
+    let Some(fraction) = &wish.fraction else {
         return base;
     };
     // A MIG instance is asked for by name here as anywhere.
     if fraction.share_milli.is_none() && fraction.memory_mib.is_none() {
         return base;
     }
-    let Some(place) = layers::template_place(view) else {
+    let spots = layers::spots(view, facts);
+    let scheduled = is_scheduled(view) || spots.iter().any(|spot| schedules(view.top_body, spot));
+    if spots.is_empty() || !scheduled {
         return base;
-    };
+    }
+    let spots = layers::holding(view, &spots);
     layers::swap(
         base,
         Action::Fraction,
-        vec![annotate(view, &place, fraction)],
+        vec![annotate(view, &spots, fraction)],
     )
 }
 
-fn annotate(view: &View<'_>, template: &[String], wish: &FractionWish) -> Remedy {
+/// Whether a pod template goes to KAI's scheduler.
+fn schedules(body: &Value, spot: &Spot) -> bool {
+    let scheduler = json::text(shapes::at(body, &spot.spec), &["schedulerName"]);
+    let labelled = |name: &str| {
+        let metadata = spot.metadata.as_ref()?;
+        json::text(shapes::at(body, metadata), &["labels", name])
+    };
+    matches!(scheduler, Some("kai-scheduler" | "runai-scheduler"))
+        || [FRACTION, MEMORY]
+            .iter()
+            .any(|name| spot.annotation(body, name).is_some())
+        || ["kai.scheduler/queue", "runai/queue"]
+            .iter()
+            .any(|name| labelled(name).is_some())
+}
+
+fn annotate(view: &View<'_>, spots: &[Spot], wish: &FractionWish) -> Remedy {
+    let refuse = |because: String| Remedy::not_possible(Action::Fraction, because);
     let mut draft = Draft::new(view.top, view.top_body);
-    let note = |name: &str| shapes::below(template, &["metadata", "annotations", name]);
-    if let Some(milli) = wish.share_milli.filter(|milli| (1..1000).contains(milli)) {
-        draft.remove(&note(MEMORY));
-        let share = format!("{}", milli as f64 / 1000.0);
-        draft.set(&note(FRACTION), value!(share));
-    } else if let Some(mib) = wish.memory_mib {
-        draft.remove(&note(FRACTION));
-        draft.set(&note(MEMORY), value!(mib.to_string()));
-    } else {
-        return Remedy::not_possible(
-            Action::Fraction,
-            "a KAI fraction lies between 0 and 1, and no memory is named either",
-        );
-    }
-    // The scheduler refuses a pod that asks for a whole GPU beside a part of one.
-    let spec = shapes::at(view.top_body, &shapes::below(template, &["spec"])).clone();
-    for (index, container) in json::items(&spec, &["containers"]).iter().enumerate() {
-        for list in ["limits", "requests"] {
-            let asks = json::get(container, &["resources", list])
-                .get("nvidia.com/gpu")
-                .is_some();
-            if asks {
-                let index = index.to_string();
-                let keys = [
-                    "spec",
-                    "containers",
-                    &index,
-                    "resources",
-                    list,
-                    "nvidia.com/gpu",
-                ];
-                draft.remove(&shapes::below(template, &keys));
+    for spot in spots {
+        let Some(metadata) = &spot.metadata else {
+            return refuse(format!(
+                "a KAI fraction is an annotation of the pods, and {} has no field for annotations of \
+                 its pods",
+                view.top.kind
+            ));
+        };
+        let units = spot.units(view.top_body);
+        if units > 1 {
+            return refuse(format!(
+                "one pod uses {units} GPUs together, which no part of one GPU replaces"
+            ));
+        }
+        let note = |name: &str| shapes::below(metadata, &["annotations", name]);
+        if let Some(milli) = wish.share_milli.filter(|milli| (1..1000).contains(milli)) {
+            draft.remove(&note(MEMORY));
+            let share = format!("{}", milli as f64 / 1000.0);
+            draft.set(&note(FRACTION), value!(share));
+        } else if let Some(mib) = wish.memory_mib {
+            draft.remove(&note(FRACTION));
+            draft.set(&note(MEMORY), value!(mib.to_string()));
+        } else {
+            return refuse(
+                "a KAI fraction lies between 0 and 1, and no memory is named either".to_owned(),
+            );
+        }
+        // The scheduler refuses a pod that asks for a whole GPU beside a part of one.
+        for place in spot.resources(view.top_body) {
+            for list in ["limits", "requests"] {
+                draft.remove(&shapes::below(&place, &[list, "nvidia.com/gpu"]));
             }
         }
     }

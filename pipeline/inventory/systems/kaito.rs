@@ -6,21 +6,23 @@ use serde_json::{Value, json as value};
 use crate::catalogue;
 
 use super::about::About;
+use super::layers::Spot;
 use super::remedy::{Action, BoundsWish, Draft, Remedy, TierWish, Wish};
 use super::shapes::{self, Places, below, path};
-use super::{Facts, System, Template, View, json, member_templates, named};
+use super::{Facts, System, Template, View, json, member_templates, named, plain};
 
 pub(super) static SYSTEM: System = System {
     name: "kaito",
+    about: &ABOUT,
     serves: true,
     recognise: |view| view.top.kind.ends_with(".kaito.sh"),
     facts,
     remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "KAITO",
-    system: "kaito",
     kinds: &[
         "Workspace (kaito.sh/v1beta1, v1alpha1)",
         "InferenceSet (kaito.sh/v1beta1, v1alpha1)",
@@ -79,8 +81,21 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         bounds_field: provisioned(body)
             .then(|| format!("metadata.annotations[{SCALER}min-replicas, max-replicas]")),
         tier_field: tier_field.to_owned(),
+        spots: spots(body),
         ..Facts::default()
     }
+}
+
+/// A pod template of one's own, which stands in the place of a preset.
+fn spots(body: &Value) -> Vec<Spot> {
+    [
+        &["inference", "template"][..],
+        &["spec", "template", "inference", "template"],
+    ]
+    .into_iter()
+    .filter(|place| json::get(body, place).get("spec").is_some())
+    .map(|place| Spot::of_template(&path(place)))
+    .collect()
 }
 
 /// GPUs of an instance type, which is all that the resource says about them.

@@ -12,12 +12,12 @@ use super::{ScalerSystem, View, hpa, shapes};
 
 pub(super) static SCALER: ScalerSystem = ScalerSystem {
     kind: SCALED_OBJECT,
+    about: &ABOUT,
     remedies,
 };
 
 pub(super) static ABOUT: About = About {
     title: "KEDA ScaledObject",
-    system: "scaledobject.keda.sh",
     kinds: &["ScaledObject (keda.sh/v1alpha1), all kinds of triggers"],
     chain: "none: it aims at any hop of a workload",
     model: "annotations of llm-d",

@@ -11,16 +11,17 @@ use super::{Facts, System, View, json, pod_template};
 
 pub(super) static SYSTEM: System = System {
     name: "knative",
+    about: &ABOUT,
     // Most Knative services are no models: the engine in them says which are.
     serves: false,
     recognise: |view| view.top.kind.ends_with(".serving.knative.dev"),
     facts,
     remedies,
+    notes,
 };
 
 pub(super) static ABOUT: About = About {
     title: "Knative Service",
-    system: "knative",
     kinds: &["Service (serving.knative.dev/v1)"],
     chain: "pod → ReplicaSet → Deployment → Revision → Configuration → Service",
     model: "flags",
@@ -76,19 +77,24 @@ fn remedies(view: &View<'_>, _facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
         pod_specs: vec![shapes::path(&["spec", "template", "spec"])],
         frozen: None,
     };
-    for remedy in shapes::templates(view.top, view.top_body, &places, wish) {
-        let tier = remedy.action == Action::Tier;
-        let remedy = remedy.warned(NEW_REVISION);
-        out.push(if tier {
-            remedy.warned(
-                "node selectors are refused unless config-features enables \
-                 kubernetes.podspec-nodeselector",
-            )
-        } else {
-            remedy
-        });
-    }
+    out.extend(shapes::templates(view.top, view.top_body, &places, wish));
     out
+}
+
+fn notes(view: &View<'_>, remedy: Remedy) -> Remedy {
+    let of_template = matches!(remedy.action, Action::Tier | Action::Cpu | Action::Fraction);
+    if view.top.kind != declared::KNATIVE || !of_template {
+        return remedy;
+    }
+    let remedy = remedy.warned(NEW_REVISION);
+    if remedy.action == Action::Tier {
+        remedy.warned(
+            "node selectors are refused unless config-features enables \
+             kubernetes.podspec-nodeselector",
+        )
+    } else {
+        remedy
+    }
 }
 
 /// The spelling of an annotation that the service has, else today's.

@@ -5,21 +5,23 @@ use serde_json::{Value, json as value};
 
 use super::super::resources;
 use super::about::About;
+use super::layers::Spot;
 use super::remedy::{Action, Draft, FractionWish, Remedy, Wish};
 use super::shapes::{self, Path, Places, below, path};
-use super::{Candidate, Facts, System, Template, View, json, member_templates, named};
+use super::{Candidate, Facts, System, Template, View, json, member_templates, named, plain};
 
 pub(super) static SYSTEM: System = System {
     name: "kserve",
+    about: &ABOUT,
     serves: true,
     recognise: |view| view.top.kind == "inferenceservice.serving.kserve.io",
     facts,
     remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "KServe InferenceService",
-    system: "kserve",
     kinds: &[
         "InferenceService (serving.kserve.io/v1beta1)",
         "ServingRuntime, ClusterServingRuntime (serving.kserve.io/v1alpha1)",
@@ -182,6 +184,11 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         replicas_field: "spec.predictor.minReplicas".to_owned(),
         bounds_field: Some("spec.predictor.{minReplicas,maxReplicas}".to_owned()),
         tier_field: "spec.predictor.nodeSelector".to_owned(),
+        // The predictor is a pod specification with its pods' labels and annotations beside it.
+        spots: vec![Spot {
+            metadata: Some(path(&["spec", "predictor"])),
+            spec: path(&["spec", "predictor"]),
+        }],
         ..Facts::default()
     }
 }

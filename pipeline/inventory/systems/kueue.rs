@@ -6,19 +6,20 @@ use serde_json::{Value, json as value};
 use super::super::objects::Key;
 use super::about::About;
 use super::remedy::{Action, Draft, Remedy, TierWish, Wish};
-use super::{System, View, deployment, json, layers};
+use super::{Facts, System, View, batch, deployment, json, layers, plain, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "kueue",
+    about: &ABOUT,
     serves: false,
     recognise: |view| layers::is_plain(view) && queue(view).is_some(),
     facts: |view| (deployment::SYSTEM.facts)(view),
-    remedies: layers::remedies,
+    remedies: shapes::remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "Kueue",
-    system: "kueue",
     kinds: &[
         "workloads with the label kueue.x-k8s.io/queue-name; LocalQueue, ClusterQueue, ResourceFlavor, Workload",
     ],
@@ -47,20 +48,27 @@ fn cluster_queue<'v>(view: &View<'v>) -> Option<(String, &'v Value)> {
     Some((name.to_owned(), body))
 }
 
-pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, wish: &Wish) -> Vec<Remedy> {
+pub(super) fn over(
+    view: &View<'_>,
+    facts: &Facts<'_>,
+    base: Vec<Remedy>,
+    wish: &Wish,
+) -> Vec<Remedy> {
     let Some(queue) = queue(view) else {
         return base;
     };
     let mut out = base;
-    let runs_once = !layers::is_plain(view) && view.top.kind != "rollout.argoproj.io";
+    // Kueue itself writes `suspend` of what runs once, and of Ray's clusters.
+    let suspended = batch::is_batch(&view.top.kind) || view.top.kind == "raycluster.ray.io";
+    let runs_once = batch::is_batch(&view.top.kind);
     if wish.zero
-        && runs_once
+        && suspended
         && let Some(remedy) = evict(view)
     {
         out = layers::swap(out, Action::Zero, vec![remedy]);
     }
     if let Some(tier) = &wish.tier {
-        out = layers::swap(out, Action::Tier, vec![requeue(view, queue, tier)]);
+        out = layers::swap(out, Action::Tier, vec![requeue(view, facts, queue, tier)]);
     }
     if wish.bounds.is_some()
         && let Some((name, fields)) = quotas(view)
@@ -157,7 +165,7 @@ fn quotas(view: &View<'_>) -> Option<(String, String)> {
 }
 
 /// A tier is a flavor: the workload goes to a queue that has one with the new labels.
-fn requeue(view: &View<'_>, queue: &str, tier: &TierWish) -> Remedy {
+fn requeue(view: &View<'_>, facts: &Facts<'_>, queue: &str, tier: &TierWish) -> Remedy {
     let fits = |flavor: &str| {
         view.world.object(FLAVOR, "", flavor).is_some_and(|body| {
             let labels = json::get(body, &["spec", "nodeLabels"]);
@@ -191,8 +199,18 @@ fn requeue(view: &View<'_>, queue: &str, tier: &TierWish) -> Remedy {
             ),
         );
     };
+    let Some(place) = label_place(view, facts) else {
+        return Remedy::not_possible(
+            Action::Tier,
+            format!(
+                "the queue's label stands on the pods of {} and in no field of its own that is known \
+                 here: change it where it comes from",
+                view.top.path()
+            ),
+        );
+    };
     let mut draft = Draft::new(view.top, view.top_body);
-    draft.set(&["metadata", "labels", QUEUE], value!(key.name));
+    draft.set(&shapes::below(&place, &[QUEUE]), value!(key.name));
     draft
         .remedy(
             Action::Tier,
@@ -202,4 +220,17 @@ fn requeue(view: &View<'_>, queue: &str, tier: &TierWish) -> Remedy {
         .warned(
             "Kueue refuses another queue while pods are admitted: scale to zero first if it does",
         )
+}
+
+/// The labels among which the queue's stands: the object's own, else those of its pod templates.
+fn label_place(view: &View<'_>, facts: &Facts<'_>) -> Option<Vec<String>> {
+    let own = shapes::path(&["metadata", "labels"]);
+    let of_pods = layers::spots(view, facts)
+        .into_iter()
+        .filter_map(|spot| Some(shapes::below(&spot.metadata?, &["labels"])));
+    let has = |place: &Vec<String>| shapes::at(view.top_body, place).get(QUEUE).is_some();
+    std::iter::once(own.clone())
+        .chain(of_pods)
+        .find(has)
+        .or_else(|| layers::is_plain(view).then_some(own))
 }

@@ -4,11 +4,12 @@
 use serde_json::Value;
 
 use super::about::About;
-use super::remedy::{Action, Remedy, Wish};
-use super::{Facts, System, View, deployment, json, layers, named};
+use super::remedy::{Action, Remedy};
+use super::{Facts, System, View, deployment, json, named, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "llm-d",
+    about: &ABOUT,
     serves: true,
     recognise: |view| {
         [
@@ -22,12 +23,12 @@ pub(super) static SYSTEM: System = System {
             || pool(view).is_some()
     },
     facts,
-    remedies,
+    remedies: shapes::remedies,
+    notes,
 };
 
 pub(super) static ABOUT: About = About {
     title: "llm-d",
-    system: "llm-d",
     kinds: &[
         "Deployment with labels of llm-d.ai",
         "InferencePool (inference.networking.k8s.io/v1, inference.networking.x-k8s.io), by selector",
@@ -109,26 +110,19 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
     facts
 }
 
-fn remedies(view: &View<'_>, facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
-    let pool = pool(view);
-    let variant = variant(view).is_some();
-    layers::remedies(view, facts, wish)
-        .into_iter()
-        .map(|remedy| {
-            let mut remedy = remedy;
-            if let (Action::Zero, Some(pool)) = (remedy.action, pool) {
-                remedy = remedy.warned(format!(
-                    "pool {pool} routes to these pods: with none of them left, its picker emits \
-                     no queue metric that could wake them"
-                ));
-            }
-            if variant && matches!(remedy.action, Action::Zero | Action::Bounds) {
-                remedy = remedy.warned(
-                    "a VariantAutoscaling aims at this workload: its own entry for scale to zero \
-                     must agree, and the kind is deprecated",
-                );
-            }
-            remedy
-        })
-        .collect()
+fn notes(view: &View<'_>, remedy: Remedy) -> Remedy {
+    let mut remedy = remedy;
+    if let (Action::Zero, Some(pool)) = (remedy.action, pool(view)) {
+        remedy = remedy.warned(format!(
+            "pool {pool} routes to these pods: with none of them left, its picker emits \
+             no queue metric that could wake them"
+        ));
+    }
+    if matches!(remedy.action, Action::Zero | Action::Bounds) && variant(view).is_some() {
+        remedy = remedy.warned(
+            "a VariantAutoscaling aims at this workload: its own entry for scale to zero \
+             must agree, and the kind is deprecated",
+        );
+    }
+    remedy
 }

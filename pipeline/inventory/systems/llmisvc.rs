@@ -4,21 +4,23 @@
 use serde_json::{Value, json as value};
 
 use super::about::About;
+use super::layers::Spot;
 use super::remedy::{Action, BoundsWish, Draft, FractionWish, Remedy, Wish};
 use super::shapes::{self, Path, Places, below, path};
-use super::{Facts, System, Template, View, json, member_templates, named};
+use super::{Facts, System, Template, View, json, member_templates, named, plain};
 
 pub(super) static SYSTEM: System = System {
     name: "kserve",
+    about: &ABOUT,
     serves: true,
     recognise: |view| view.top.kind == "llminferenceservice.serving.kserve.io",
     facts,
     remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "KServe LLMInferenceService",
-    system: "kserve",
     kinds: &[
         "LLMInferenceService (serving.kserve.io/v1alpha2, v1alpha1)",
         "LLMInferenceServiceConfig through `baseRefs`",
@@ -118,8 +120,17 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         let place = first(&["parallelism"]);
         json::int(place, &[field])
     };
+    // Of two parts that both say a number the sum is the size; a part that does not leaves it open.
+    let counts: Vec<Option<i64>> = std::iter::once(spec)
+        .chain(prefill.is_object().then_some(prefill))
+        .map(|part| json::int(part, &["replicas"]))
+        .collect();
+    let replicas = counts
+        .iter()
+        .copied()
+        .try_fold(0_i64, |sum, count| Some(sum.saturating_add(count?)));
     Facts {
-        replicas: json::int(spec, &["replicas"]),
+        replicas,
         // The field's own minimum and default is one.
         min_replicas: scaled.then(|| json::int(scaling, &["minReplicas"]).unwrap_or(1)),
         max_replicas: json::int(scaling, &["maxReplicas"]),
@@ -136,8 +147,26 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         },
         bounds_field: scaled.then(|| "spec.scaling.{minReplicas,maxReplicas}".to_owned()),
         tier_field: "spec.template.nodeSelector".to_owned(),
+        spots: spots(view.top_body),
         ..Facts::default()
     }
+}
+
+/// Where pod specifications stand: the labels and annotations of a part go to all of its pods.
+fn spots(body: &Value) -> Vec<Spot> {
+    let mut out = Vec::new();
+    for part in parts(body) {
+        for field in ["template", "worker"] {
+            let spec = below(&part, &[field]);
+            if shapes::at(body, &spec).is_object() {
+                out.push(Spot {
+                    metadata: Some(part.clone()),
+                    spec,
+                });
+            }
+        }
+    }
+    out
 }
 
 /// The decode part and, if there is one, the prefill part of the specification.

@@ -6,12 +6,14 @@ use serde_json::{Value, json as value};
 use super::super::objects::Key;
 use super::super::resources;
 use super::about::About;
+use super::layers::Spot;
 use super::remedy::{Action, BoundsWish, Draft, Remedy, Wish};
 use super::shapes::{self, Path, Places, below, path};
 use super::{Facts, System, Template, View, json};
 
 pub(super) static SYSTEM: System = System {
     name: "lws",
+    about: &ABOUT,
     serves: false,
     recognise: |view| {
         matches!(
@@ -21,11 +23,11 @@ pub(super) static SYSTEM: System = System {
     },
     facts,
     remedies,
+    notes,
 };
 
 pub(super) static ABOUT: About = About {
     title: "LeaderWorkerSet and DisaggregatedSet",
-    system: "lws",
     kinds: &[
         "LeaderWorkerSet (leaderworkerset.x-k8s.io/v1)",
         "DisaggregatedSet, DisaggregatedSetRoleScaler (disaggregatedset.x-k8s.io/v1)",
@@ -33,7 +35,7 @@ pub(super) static ABOUT: About = About {
     chain: "leader pod → StatefulSet → LeaderWorkerSet; worker pod → StatefulSet → leader pod → …; \
             above it the DisaggregatedSet",
     model: "flags, also inside of a shell's script",
-    remedies: "replicas are whole groups; leader and worker templates change together. Roles that \
+    remedies: "replicas are whole groups; leader and worker move to other nodes together. Roles that \
                scale externally change at their RoleScaler; all others are zero together or not at \
                all.",
 };
@@ -75,6 +77,7 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         templates: templates(set, None, replicas),
         replicas_field: "spec.replicas".to_owned(),
         joint: true,
+        spots: spots(set, &path(&["spec", "leaderWorkerTemplate"])),
         tier_field: "spec.leaderWorkerTemplate.workerTemplate.spec.nodeSelector".to_owned(),
         ..Facts::default()
     }
@@ -86,8 +89,9 @@ fn disaggregated<'a>(view: &View<'a>) -> Facts<'a> {
         .unwrap_or(1)
         .clamp(1, 1024);
     let mut all = Vec::new();
+    let mut places = Vec::new();
     let mut sum: Option<i64> = None;
-    for role in json::items(body, &["spec", "roles"]) {
+    for (index, role) in json::items(body, &["spec", "roles"]).iter().enumerate() {
         let own = json::int(role, &["spec", "replicas"]);
         let scaled = role_scaler(view, json::text(role, &["name"]).unwrap_or(""))
             .and_then(|(_, body)| json::int(body, &["spec", "replicas"]));
@@ -96,6 +100,8 @@ fn disaggregated<'a>(view: &View<'a>) -> Facts<'a> {
             sum = Some(sum.unwrap_or(0).saturating_add(replicas));
         }
         let set = json::get(role, &["spec", "leaderWorkerTemplate"]);
+        let keys = [&index.to_string(), "spec", "leaderWorkerTemplate"];
+        places.extend(spots(set, &below(&path(&["spec", "roles"]), &keys)));
         let mut parts = templates(set, json::text(role, &["name"]), replicas);
         let units = |template: &Template<'_>| resources::requests(template.pod_spec).gpus();
         // A leader like its workers is one more of them.
@@ -111,6 +117,7 @@ fn disaggregated<'a>(view: &View<'a>) -> Facts<'a> {
     Facts {
         replicas: sum,
         templates: all,
+        spots: places,
         replicas_field: "spec.roles[0].spec.replicas".to_owned(),
         tier_field: "spec.roles[0].spec.leaderWorkerTemplate.workerTemplate.spec.nodeSelector"
             .to_owned(),
@@ -140,13 +147,25 @@ fn remedies(view: &View<'_>, _facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
         ..Places::default()
     };
     shapes::placed(view, &places, wish)
-        .into_iter()
-        .map(|remedy| match remedy.action {
-            Action::Tier | Action::Cpu | Action::Fraction if remedy.change().is_some() => {
-                remedy.warned("a change of a template makes every group anew, whole")
-            }
-            _ => remedy,
-        })
+}
+
+fn notes(view: &View<'_>, remedy: Remedy) -> Remedy {
+    match remedy.action {
+        Action::Tier | Action::Cpu | Action::Fraction
+            if remedy.change().is_some() && view.top.kind != DISAGGREGATED =>
+        {
+            remedy.warned("a change of a template makes every group anew, whole")
+        }
+        _ => remedy,
+    }
+}
+
+/// Where the templates of one set stand.
+fn spots(set: &Value, place: &[String]) -> Vec<Spot> {
+    ["leaderTemplate", "workerTemplate"]
+        .iter()
+        .filter(|name| json::get(set, &[name, "spec"]).is_object())
+        .map(|name| Spot::of_template(&below(place, &[name])))
         .collect()
 }
 

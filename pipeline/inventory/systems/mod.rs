@@ -4,16 +4,20 @@
 
 mod about;
 mod batch;
+pub(super) mod coreweave;
 mod deployment;
 mod dra;
+mod draft;
 mod dynamo;
 mod dynamo_remedies;
+mod edits;
 mod hami;
 mod hpa;
 mod hyperpod;
 mod jobs;
 mod kai;
 mod kaito;
+pub(super) mod karpenter;
 mod keda;
 mod knative;
 mod kserve;
@@ -41,7 +45,8 @@ use super::json;
 use super::objects::{Key, ObjectStore};
 use about::About;
 pub use about::{systems, systems_page};
-use remedy::{Remedy, Wish};
+use layers::Spot;
+use remedy::{Action, Remedy, Wish};
 
 /// What an adapter may look at.
 #[derive(Debug)]
@@ -162,23 +167,35 @@ pub(super) struct Facts<'a> {
     /// Where least and most replicas stand, if not in the field of the replicas itself.
     pub bounds_field: Option<String>,
     pub tier_field: String,
+    /// Where its pod templates stand, if not at `spec.template`.
+    pub spots: Vec<Spot>,
 }
 
-/// One serving system.
+/// One serving system: recognise, read, answer, and what holds beside every answer. Owner hops are
+/// walked by kind for all of them alike, before any adapter is asked.
 pub(super) struct System {
     pub name: &'static str,
+    pub about: &'static About,
     /// Whether its workloads serve by being what they are.
     pub serves: bool,
     pub recognise: fn(&View<'_>) -> bool,
     pub facts: for<'a> fn(&View<'a>) -> Facts<'a>,
     /// What a change must look like so that the system's controller keeps it.
     pub remedies: for<'a> fn(&View<'a>, &Facts<'a>, &Wish) -> Vec<Remedy>,
+    /// What the system says of an answer, also of one that a layer over it gave.
+    pub notes: fn(&View<'_>, Remedy) -> Remedy,
+}
+
+/// Nothing to say beside an answer.
+fn plain(_: &View<'_>, remedy: Remedy) -> Remedy {
+    remedy
 }
 
 /// One kind of autoscaler: it owns no pod, but the number of somebody's replicas.
 pub(super) struct ScalerSystem {
     /// `kind.group` in lower case.
     pub kind: &'static str,
+    pub about: &'static About,
     /// Answers `Zero` and `Bounds` for the workload that the scaler aims at.
     pub remedies: fn(&View<'_>, &Key, &Value, &Wish) -> Vec<Remedy>,
 }
@@ -188,6 +205,26 @@ static SCALERS: &[&ScalerSystem] = &[&keda::SCALER, &hpa::SCALER, &thoras::SCALE
 /// The adapter of an autoscaler's kind.
 fn scaler_of(kind: &str) -> Option<&'static ScalerSystem> {
     SCALERS.iter().find(|scaler| scaler.kind == kind).copied()
+}
+
+/// One kind of machines or of their pools: no workload, but what money is paid for.
+pub(super) struct MachineSystem {
+    /// `kind.group` in lower case.
+    pub kind: &'static str,
+    pub about: &'static About,
+    pub remedy: fn(&World<'_>, &Key, &Value, &Wish, Action) -> Remedy,
+    /// Gives back machines that are empty or could be emptied; no workload is taken down.
+    pub give_back: fn(&Key, &Value) -> Remedy,
+}
+
+static MACHINES: &[&MachineSystem] = &[&karpenter::POOL, &coreweave::POOL, &nodes::NODES];
+
+/// The adapter of a kind of machines.
+pub(super) fn machines_of(kind: &str) -> Option<&'static MachineSystem> {
+    MACHINES
+        .iter()
+        .find(|machines| machines.kind == kind)
+        .copied()
 }
 
 /// The most specific first; the last recognises everything.
@@ -203,6 +240,7 @@ static SYSTEMS: &[&System] = &[
     &knative::SYSTEM,
     &hyperpod::SYSTEM,
     &runai::SYSTEM,
+    &runai::RUNNER,
     &runai::BATCH,
     &batch::SYSTEM,
     &llm_d::SYSTEM,
@@ -214,32 +252,6 @@ static SYSTEMS: &[&System] = &[
     &deployment::SYSTEM,
 ];
 
-/// What adapters say of themselves, for the page that lists them.
-static ABOUTS: &[&About] = &[
-    &llmisvc::ABOUT,
-    &kserve::ABOUT,
-    &dynamo::ABOUT,
-    &nim::ABOUT,
-    &kaito::ABOUT,
-    &ray::ABOUT,
-    &lws::ABOUT,
-    &llm_d::ABOUT,
-    &deployment::ABOUT,
-    &production_stack::ABOUT,
-    &knative::ABOUT,
-    &hyperpod::ABOUT,
-    &runai::ABOUT,
-    &kai::ABOUT,
-    &hami::ABOUT,
-    &dra::ABOUT,
-    &kueue::ABOUT,
-    &rollout::ABOUT,
-    &batch::ABOUT,
-    &keda::ABOUT,
-    &hpa::ABOUT,
-    &thoras::ABOUT,
-];
-
 /// The system that speaks for a workload.
 pub(super) fn of(view: &View<'_>) -> &'static System {
     SYSTEMS
@@ -247,6 +259,17 @@ pub(super) fn of(view: &View<'_>) -> &'static System {
         .find(|system| (system.recognise)(view))
         .copied()
         .unwrap_or(&deployment::SYSTEM)
+}
+
+/// The answers to a wish: the system's own, then what lies over the workload, then the notes.
+pub(super) fn answers(view: &View<'_>, wish: &Wish) -> Vec<Remedy> {
+    let system = of(view);
+    let facts = (system.facts)(view);
+    let own = (system.remedies)(view, &facts, wish);
+    layers::over(view, &facts, own, wish)
+        .into_iter()
+        .map(|remedy| (system.notes)(view, remedy))
+        .collect()
 }
 
 /// A model named by a field.

@@ -5,21 +5,23 @@ use serde_json::{Value, json as value};
 
 use super::super::resources;
 use super::about::About;
+use super::layers::Spot;
 use super::remedy::{Action, CpuWish, Draft, FractionWish, Remedy, Wish};
 use super::shapes::{self, Path, below, path};
-use super::{Candidate, Facts, System, Template, View, json, member_templates, named};
+use super::{Candidate, Facts, System, Template, View, json, member_templates, named, plain};
 
 pub(super) static SYSTEM: System = System {
     name: "nim",
+    about: &ABOUT,
     serves: true,
     recognise: |view| view.top.kind.ends_with(".apps.nvidia.com"),
     facts,
     remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "NVIDIA NIM",
-    system: "nim",
     kinds: &["NIMService, NIMPipeline, NIMCache (apps.nvidia.com/v1alpha1)"],
     chain: "pod → … → Deployment, LeaderWorkerSet or InferenceService → NIMService → NIMPipeline",
     model: "`image.repository`, the NIMCache's source, `NIM_MODEL_NAME`",
@@ -122,6 +124,14 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
         },
         bounds_field: scaled.then(|| format!("{prefix}.scale.hpa.{{minReplicas,maxReplicas}}")),
         tier_field: format!("{prefix}.nodeSelector"),
+        // A service is its own container, with its pods' labels and annotations beside it.
+        spots: places
+            .iter()
+            .map(|place| Spot {
+                metadata: Some(place.clone()),
+                spec: place.clone(),
+            })
+            .collect(),
         ..Facts::default()
     }
 }

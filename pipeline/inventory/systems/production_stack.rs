@@ -5,21 +5,20 @@ use serde_json::{Value, json as value};
 
 use super::about::About;
 use super::remedy::{Action, CpuWish, Draft, FractionWish, Remedy, TierWish, Wish};
-use super::{
-    Facts, System, Template, View, deployment, json, layers, member_templates, named, shapes,
-};
+use super::{Facts, System, Template, View, deployment, json, member_templates, named, shapes};
 
 pub(super) static SYSTEM: System = System {
     name: "production-stack",
+    about: &ABOUT,
     serves: true,
     recognise: |view| is_operated(view) || is_chart(view),
     facts,
     remedies,
+    notes: chart,
 };
 
 pub(super) static ABOUT: About = About {
     title: "vLLM production-stack",
-    system: "production-stack",
     kinds: &[
         "VLLMRuntime, VLLMRouter (production-stack.vllm.ai/v1alpha1)",
         "the Helm chart's Deployments, by the labels helm-release-name and model",
@@ -110,7 +109,7 @@ fn kv_role(body: &Value) -> Option<String> {
 
 fn remedies(view: &View<'_>, facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
     if !is_operated(view) {
-        return chart(view, facts, wish);
+        return shapes::remedies(view, facts, wish);
     }
     if view.top.kind != RUNTIME {
         return shapes::refuse(
@@ -132,23 +131,21 @@ fn remedies(view: &View<'_>, facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
 }
 
 /// The chart's values, which hold what a live patch would only change until the next upgrade.
-fn chart(view: &View<'_>, facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
+fn chart(view: &View<'_>, remedy: Remedy) -> Remedy {
+    if is_operated(view) {
+        return remedy;
+    }
     let name = view.label("model").unwrap_or("");
-    layers::remedies(view, facts, wish)
-        .into_iter()
-        .map(|remedy| {
-            let field = match remedy.action {
-                Action::Zero => "replicaCount, keda.minReplicaCount or keda.idleReplicaCount",
-                Action::Tier => "nodeSelectorTerms",
-                Action::Bounds => "keda.minReplicaCount and keda.maxReplicaCount, or replicaCount",
-                Action::Cpu => "requestCPU and limitCPU",
-                Action::Fraction => "requestGPUType and requestGPU",
-            };
-            remedy.warned(format!(
-                "the chart keeps this in servingEngineSpec.modelSpec[name={name}]: {field}"
-            ))
-        })
-        .collect()
+    let field = match remedy.action {
+        Action::Zero => "replicaCount, keda.minReplicaCount or keda.idleReplicaCount",
+        Action::Tier => "nodeSelectorTerms",
+        Action::Bounds => "keda.minReplicaCount and keda.maxReplicaCount, or replicaCount",
+        Action::Cpu => "requestCPU and limitCPU",
+        Action::Fraction => "requestGPUType and requestGPU",
+    };
+    remedy.warned(format!(
+        "the chart keeps this in servingEngineSpec.modelSpec[name={name}]: {field}"
+    ))
 }
 
 fn replicas(view: &View<'_>, wish: &Wish) -> Vec<Remedy> {

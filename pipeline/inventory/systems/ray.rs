@@ -5,12 +5,14 @@ use serde_json::json as value;
 
 use super::super::resources;
 use super::about::About;
+use super::layers::Spot;
 use super::remedy::{Action, BoundsWish, Draft, Remedy, Wish};
 use super::shapes::{self, Places, below, path};
 use super::{Candidate, Facts, System, Template, View, json};
 
 pub(super) static SYSTEM: System = System {
     name: "ray",
+    about: &ABOUT,
     serves: true,
     recognise: |view| {
         matches!(
@@ -20,11 +22,11 @@ pub(super) static SYSTEM: System = System {
     },
     facts,
     remedies,
+    notes,
 };
 
 pub(super) static ABOUT: About = About {
     title: "RayService, RayCluster and RayJob",
-    system: "ray",
     kinds: &["RayService, RayCluster, RayJob (ray.io/v1)"],
     chain: "pod → RayCluster → RayService or RayJob",
     model: "`model_id` and `model_source` in `serveConfigV2`",
@@ -79,6 +81,7 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
             gpus: None,
         })
         .collect();
+    let groups = json::items(spec, &["workerGroupSpecs"]);
     let group = json::get(spec, &["workerGroupSpecs", "0"]);
     let prefix = if service {
         "spec.rayClusterConfig"
@@ -98,6 +101,13 @@ fn facts<'a>(view: &View<'a>) -> Facts<'a> {
             "{prefix}.workerGroupSpecs[0].{{minReplicas,maxReplicas}}"
         )),
         replicas_field: format!("{prefix}.workerGroupSpecs[0].minReplicas"),
+        spots: (0..groups.len())
+            .map(|index| {
+                let base: Vec<&str> = prefix.split('.').collect();
+                let keys = ["workerGroupSpecs", &index.to_string(), "template"];
+                Spot::of_template(&below(&path(&base), &keys))
+            })
+            .collect(),
         tier_field: format!("{prefix}.workerGroupSpecs[0].template.spec.nodeSelector"),
         ..Facts::default()
     }
@@ -178,26 +188,27 @@ fn remedies(view: &View<'_>, facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
             shapes::cpu_of(view.top, view.top_body, place, cpu)
         }));
     }
-    out.into_iter()
-        .map(|remedy| match remedy.action {
-            Action::Tier | Action::Cpu | Action::Fraction if remedy.change().is_some() => {
-                let remedy = if service {
-                    remedy.warned(
-                        "the service builds a second cluster and moves over: twice the GPUs until \
-                         the old one goes",
-                    )
-                } else {
-                    remedy.warned("pods that run keep the old template until they are replaced")
-                };
-                if remedy.action == Action::Tier {
-                    remedy
-                } else {
-                    remedy.warned("rayStartParams that state num-cpus or num-gpus must follow")
-                }
-            }
-            _ => remedy,
-        })
-        .collect()
+    out
+}
+
+fn notes(view: &View<'_>, remedy: Remedy) -> Remedy {
+    let templates = matches!(remedy.action, Action::Tier | Action::Cpu | Action::Fraction);
+    if !templates || remedy.change().is_none() {
+        return remedy;
+    }
+    let remedy = if view.top.kind == "rayservice.ray.io" {
+        remedy.warned(
+            "the service builds a second cluster and moves over: twice the GPUs until the old one \
+             goes",
+        )
+    } else {
+        remedy.warned("pods that run keep the old template until they are replaced")
+    };
+    if remedy.action == Action::Tier {
+        remedy
+    } else {
+        remedy.warned("rayStartParams that state num-cpus or num-gpus must follow")
+    }
 }
 
 /// Writes the bounds of every GPU group at one object.

@@ -3,19 +3,20 @@
 use super::about::About;
 use super::remedy::{Remedy, Wish};
 use super::shapes::{self, Places};
-use super::{Facts, System, View, json, layers, pod_template};
+use super::{Facts, System, View, json, pod_template};
 
 pub(super) static SYSTEM: System = System {
     name: "rollout",
+    about: &ABOUT,
     serves: false,
     recognise: |view| view.top.kind == "rollout.argoproj.io",
     facts,
     remedies,
+    notes,
 };
 
 pub(super) static ABOUT: About = About {
     title: "Argo Rollout",
-    system: "rollout",
     kinds: &["Rollout (argoproj.io/v1alpha1)"],
     chain: "pod → ReplicaSet → Rollout",
     model: "flags",
@@ -64,20 +65,7 @@ fn remedies(view: &View<'_>, _facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
             pod_specs: vec![shapes::path(&["spec", "template", "spec"])],
             frozen: None,
         };
-        let base = shapes::placed(view, &places, wish);
-        return layers::over(view, base, wish)
-            .into_iter()
-            .map(|remedy| {
-                if remedy.change().is_some() {
-                    remedy.warned(
-                        "a change of the template starts the rollout's steps: canaries hold GPUs beside \
-                         the stable pods, and a pause waits for a person",
-                    )
-                } else {
-                    remedy
-                }
-            })
-            .collect();
+        return shapes::placed(view, &places, wish);
     };
     // The template is another object's: replicas here, the rest there.
     let mut out = shapes::replicas(view, Some(&replicas), wish);
@@ -93,4 +81,14 @@ fn remedies(view: &View<'_>, _facts: &Facts<'_>, wish: &Wish) -> Vec<Remedy> {
         .unwrap_or(&null);
     out.extend(shapes::templates(&key, body, &places, wish));
     out
+}
+
+fn notes(view: &View<'_>, remedy: Remedy) -> Remedy {
+    if remedy.change().is_none() || referenced(view).is_some() {
+        return remedy;
+    }
+    remedy.warned(
+        "a change of the template starts the rollout's steps: canaries hold GPUs beside the stable \
+         pods, and a pause waits for a person",
+    )
 }

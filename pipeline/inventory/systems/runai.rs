@@ -1,22 +1,28 @@
 //! Owns Run:ai's own workload resources. Their truth is in Run:ai's control plane, which writes
-//! them again: a change goes through its API or command line.
+//! them again: a change goes through its API or command line. From 3.0 on the cluster has a
+//! WorkloadRunner of each, and an ExternalWorkload of what others made.
 
 use super::about::About;
 use super::remedy::{Action, Remedy, Wish};
-use super::{Facts, System, Template, View, json, layers, member_templates, named};
+use super::{Facts, System, Template, View, json, layers, member_templates, named, plain};
 
 pub(super) static SYSTEM: System = System {
     name: "run:ai",
+    about: &ABOUT,
     serves: true,
     recognise: |view| is_serving(&view.top.kind),
     facts,
     remedies,
+    notes: plain,
 };
 
 pub(super) static ABOUT: About = About {
     title: "Run:ai",
-    system: "run:ai",
-    kinds: &["InferenceWorkload and other kinds (run.ai)"],
+    kinds: &[
+        "InferenceWorkload, DistributedInferenceWorkload (run.ai/v2alpha1, up to 2.26)",
+        "WorkloadRunner (run.ai/v1), ExternalWorkload (run.ai/v1alpha1), from 3.0 on",
+        "other kinds of run.ai as batch",
+    ],
     chain: "pod → … → the workload",
     model: "`model`, flags",
     remedies: "not by patch: the control plane writes its objects again, so the command of its own tool is named.",
@@ -25,11 +31,41 @@ pub(super) static ABOUT: About = About {
 /// Run:ai's workspaces and trainings: accounted, never judged as services.
 pub(super) static BATCH: System = System {
     name: "job",
+    about: &ABOUT,
     serves: false,
-    recognise: |view| view.top.kind.ends_with(".run.ai") && !is_serving(&view.top.kind),
+    recognise: |view| {
+        view.top.kind.ends_with(".run.ai")
+            && !is_serving(&view.top.kind)
+            && !is_runner(&view.top.kind)
+    },
     facts,
     remedies,
+    notes: plain,
 };
+
+/// What Run:ai 3 keeps of any workload: the engine in it says what it is for.
+pub(super) static RUNNER: System = System {
+    name: "run:ai",
+    about: &ABOUT,
+    serves: false,
+    recognise: |view| is_runner(&view.top.kind),
+    facts: runner_facts,
+    remedies,
+    notes: plain,
+};
+
+fn is_runner(kind: &str) -> bool {
+    matches!(kind, "workloadrunner.run.ai" | "externalworkload.run.ai")
+}
+
+/// Its fields are not published with a schema that could be held to: what pods and their controllers
+/// say is what is known.
+fn runner_facts<'a>(view: &View<'a>) -> Facts<'a> {
+    Facts {
+        templates: member_templates(view),
+        ..Facts::default()
+    }
+}
 
 fn is_serving(kind: &str) -> bool {
     matches!(

@@ -7,20 +7,24 @@ use super::super::objects::Key;
 use super::super::scalers::{HPA, thoras};
 use super::about::About;
 use super::remedy::{Action, BoundsWish, CpuWish, Draft, Remedy, Wish};
-use super::{ScalerSystem, View, hpa, json, layers, scaler_of};
+use super::{Facts, ScalerSystem, View, hpa, json, layers, scaler_of};
 
 pub(super) static SCALER: ScalerSystem = ScalerSystem {
     kind: thoras::AI_SCALE_TARGET,
+    about: &ABOUT,
     remedies,
 };
 
 pub(super) static ABOUT: About = About {
     title: "Thoras AIScaleTarget",
-    system: "aiscaletarget.thoras.ai",
-    kinds: &["AIScaleTarget (thoras.ai/v1)"],
+    kinds: &[
+        "AIScaleTarget (thoras.ai/v1)",
+        "ClusterAIScaleTemplate, by its selector and namespaces",
+    ],
     chain: "none: it aims at any hop of a workload",
     model: "none",
-    remedies: "its own bounds, for CPU too where it sizes containers by itself; for zero its mode first, then the target.",
+    remedies: "its own bounds, for CPU too where it sizes containers by itself; for zero its mode first, then the target. \
+               What a template of the cluster makes or overrides is said beside the change.",
 };
 
 fn remedies(view: &View<'_>, key: &Key, body: &Value, wish: &Wish) -> Vec<Remedy> {
@@ -32,23 +36,121 @@ fn remedies(view: &View<'_>, key: &Key, body: &Value, wish: &Wish) -> Vec<Remedy
         out.push(bound(view, key, body, bounds));
     }
     out.into_iter()
-        .map(|remedy| templated(body, remedy))
+        .map(|remedy| templated(view, body, remedy))
         .collect()
 }
 
-/// A target that a cluster-wide template made is written again from it.
-fn templated(body: &Value, remedy: Remedy) -> Remedy {
-    let template = json::items(body, &["metadata", "ownerReferences"])
+/// A target that a cluster-wide template made, or may override, is written again from it.
+fn templated(view: &View<'_>, body: &Value, remedy: Remedy) -> Remedy {
+    if remedy.change().is_none() {
+        return remedy;
+    }
+    let made = json::items(body, &["metadata", "ownerReferences"])
         .iter()
         .find(|owner| json::text(owner, &["kind"]) == Some("ClusterAIScaleTemplate"))
         .and_then(|owner| json::text(owner, &["name"]));
-    match template {
-        Some(name) if remedy.change().is_some() => remedy.warned(format!(
+    if let Some(name) = made {
+        return remedy.warned(format!(
             "it is made from {}/{name}: change the template, or exempt the workload from it",
             thoras::TEMPLATE
-        )),
-        _ => remedy,
+        ));
     }
+    let policy = ["spec", "policy", "conflictResolution"];
+    match selecting(view).find(|(_, template)| json::text(template, &policy) == Some("override")) {
+        Some((key, _)) => remedy.warned(format!(
+            "{} selects this workload and overrides targets that exist: change the template, or \
+             exempt the workload from it",
+            key.path()
+        )),
+        None => remedy,
+    }
+}
+
+/// Templates of the cluster that select this workload. They match workloads, not pods.
+fn selecting<'v>(view: &View<'v>) -> impl Iterator<Item = (&'v Key, &'v Value)> {
+    let kinds = ["deployment.apps", "statefulset.apps", "rollout.argoproj.io"];
+    let fits = kinds.contains(&view.top.kind.as_str());
+    let (namespace, top_body) = (view.top.namespace.clone(), view.top_body);
+    view.world
+        .of_kind(thoras::TEMPLATE, "")
+        .into_iter()
+        .filter(move |(_, template)| {
+            let names = |field: &str| {
+                let list = json::items(template, &["spec", "policy", field]);
+                let here = list.iter().any(|one| one.as_str() == Some(&namespace));
+                (!list.is_empty()).then_some(here)
+            };
+            let admitted = names("includedNamespaces") != Some(false)
+                && names("excludedNamespaces") != Some(true);
+            let selector = json::get(template, &["spec", "selector"]);
+            fits && admitted && selects(selector, json::get(top_body, &["metadata", "labels"]))
+        })
+}
+
+/// Whether a label selector matches; one that says nothing selects nothing here, and an operator
+/// that is not known selects nothing either.
+fn selects(selector: &Value, labels: &Value) -> bool {
+    let label = |name: &str| labels.get(name).and_then(Value::as_str);
+    let wanted = json::get(selector, &["matchLabels"]).as_object();
+    let terms = json::items(selector, &["matchExpressions"]);
+    if wanted.is_none_or(|wanted| wanted.is_empty()) && terms.is_empty() {
+        return false;
+    }
+    wanted.is_none_or(|wanted| {
+        wanted
+            .iter()
+            .all(|(name, value)| value.is_string() && label(name) == value.as_str())
+    }) && terms.iter().all(|term| {
+        let Some(key) = json::text(term, &["key"]) else {
+            return false;
+        };
+        let listed = || {
+            json::items(term, &["values"])
+                .iter()
+                .any(|value| value.as_str() == label(key))
+        };
+        match json::text(term, &["operator"]) {
+            Some("In") => label(key).is_some() && listed(),
+            Some("NotIn") => label(key).is_none() || !listed(),
+            Some("Exists") => label(key).is_some(),
+            Some("DoesNotExist") => label(key).is_none(),
+            _ => false,
+        }
+    })
+}
+
+/// What a template will make of a workload that has no target yet.
+fn foreseen(view: &View<'_>, base: Vec<Remedy>) -> Vec<Remedy> {
+    let targets = view
+        .world
+        .of_kind(thoras::AI_SCALE_TARGET, &view.top.namespace);
+    let aims = targets.iter().any(|(_, body)| {
+        json::text(body, &["spec", "scaleTargetRef", "name"]) == Some(view.top.name.as_str())
+    });
+    if aims {
+        return base;
+    }
+    let mut out = base;
+    for (key, body) in selecting(view) {
+        let acts = |direction: &str| {
+            let mode = json::text(body, &["spec", "template", direction, "mode"]);
+            matches!(mode, Some("autonomous" | "auto"))
+        };
+        let warning = |what: &str| {
+            format!(
+                "{} selects this workload: Thoras makes a target of it, which then moves its {what}",
+                key.path()
+            )
+        };
+        if acts("horizontal") {
+            out = layers::warn(out, Action::Zero, &warning("replicas"));
+            out = layers::warn(out, Action::Bounds, &warning("replicas"));
+        }
+        if acts("vertical") {
+            out = layers::warn(out, Action::Cpu, &warning("CPU"));
+        }
+    }
+    out
 }
 
 /// The HPA beside it, whose work it takes over.
@@ -141,7 +243,13 @@ fn bound(view: &View<'_>, key: &Key, body: &Value, bounds: BoundsWish) -> Remedy
 }
 
 /// CPU of a container that Thoras sizes by itself: its bounds are set, not the template's request.
-pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, wish: &Wish) -> Vec<Remedy> {
+pub(super) fn over(
+    view: &View<'_>,
+    _facts: &Facts<'_>,
+    base: Vec<Remedy>,
+    wish: &Wish,
+) -> Vec<Remedy> {
+    let base = foreseen(view, base);
     let Some(cpu) = &wish.cpu else {
         return base;
     };
@@ -152,7 +260,7 @@ pub(super) fn over(view: &View<'_>, base: Vec<Remedy>, wish: &Wish) -> Vec<Remed
         .find(|(_, body)| sizes(view, body));
     match found {
         Some((key, body)) => {
-            let remedy = templated(body, size(key, body, cpu));
+            let remedy = templated(view, body, size(key, body, cpu));
             layers::swap(base, Action::Cpu, vec![remedy])
         }
         None => base,
