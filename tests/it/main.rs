@@ -37,6 +37,7 @@ mod lake_work;
 mod lakes_agree;
 mod loopback;
 mod own_rules;
+mod pairs;
 mod peers;
 mod platforms;
 mod prometheus;
