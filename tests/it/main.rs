@@ -42,6 +42,7 @@ mod peers;
 mod platforms;
 mod prometheus;
 mod remote_auth;
+mod remote_keys;
 mod remote_live;
 mod remote_windows;
 mod sample;

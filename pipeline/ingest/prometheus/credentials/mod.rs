@@ -212,8 +212,15 @@ impl std::fmt::Debug for Credentials {
 impl Credentials {
     pub(super) fn new(options: &RemoteOptions) -> Result<Self, String> {
         let exchange = match &options.auth {
-            Auth::OAuth2(oauth2) => Exchange::new(&oauth2.tls, oauth2.proxy_url.as_ref())?,
-            _ => Exchange::new(&super::TlsOptions::default(), options.proxy_url.as_ref())?,
+            Auth::OAuth2(oauth2) => Exchange::new(
+                &oauth2.tls,
+                Some(&oauth2.token_url),
+                oauth2.proxy_url.as_ref(),
+            )?,
+            _ => {
+                let tls = super::TlsOptions::default();
+                Exchange::new(&tls, None, options.proxy_url.as_ref())?
+            }
         };
         Ok(Self {
             auth: options.auth.clone(),
