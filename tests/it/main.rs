@@ -36,6 +36,7 @@ mod lake;
 mod lake_work;
 mod lakes_agree;
 mod loopback;
+mod old_lakes;
 mod own_rules;
 mod pairs;
 mod peers;

@@ -17,13 +17,13 @@ use crate::lake_work::{DAY, compact, halves, ingest, keeper, look, publish};
 
 const FAR_MS: i64 = DAY + 5000 * DAY_MS;
 
-struct Site {
-    folder: tempfile::TempDir,
-    lake: Lake,
+pub(crate) struct Site {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) lake: Lake,
 }
 
 impl Site {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = "[lake]\nurl = \"./lake\"\n[[cluster]]\nname = \"c\"\n";
         fs::write(folder.path().join("idleproof.toml"), text).unwrap();
@@ -33,7 +33,7 @@ impl Site {
         Self { folder, lake }
     }
 
-    fn idleproof(&self, args: &[&str]) -> Output {
+    pub(crate) fn idleproof(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_idleproof"))
             .args(args)
             .arg("--config")
@@ -42,7 +42,7 @@ impl Site {
             .unwrap()
     }
 
-    fn table(&self, name: &str) -> PathBuf {
+    pub(crate) fn table(&self, name: &str) -> PathBuf {
         self.folder.path().join("lake/tables").join(name)
     }
 
@@ -53,7 +53,7 @@ impl Site {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
