@@ -35,7 +35,7 @@ fn gained(spec: &TableSpec) -> &'static str {
 }
 
 /// Rewrites a table's log line by line, and says what its fields are.
-fn rewrite(folder: &Path, change: &mut dyn FnMut(&mut Value)) {
+pub(crate) fn rewrite(folder: &Path, change: &mut dyn FnMut(&mut Value)) {
     for entry in fs::read_dir(folder.join("_delta_log")).unwrap() {
         let path = entry.unwrap().path();
         let log = fs::read_to_string(&path).unwrap();
