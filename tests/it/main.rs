@@ -52,6 +52,7 @@ mod scenarios;
 mod schemas;
 mod stores;
 mod systems;
+mod telling;
 mod tidy;
 mod tsdb;
 mod upkeep;
