@@ -103,6 +103,7 @@ fn lake_exit(error: &LakeError) -> Exit {
         | LakeError::NoSuchPublication { .. }
         | LakeError::NoConditionalPut { .. }
         | LakeError::UnknownFormat { .. }
+        | LakeError::OtherVersion { .. }
         | LakeError::Sql { .. } => Exit::Usage,
         _ => Exit::Unavailable,
     }

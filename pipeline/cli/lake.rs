@@ -111,10 +111,27 @@ fn compact_line(report: &crate::lake::CompactReport) -> String {
     )
 }
 
+/// Adds the columns that tables of an older version of this program lack, and says so.
+pub(super) async fn bring_up_to_date(
+    lake: &Lake,
+    holder: &str,
+    wait: Duration,
+) -> Result<(), CliError> {
+    let added = lake.migrate(holder, now_ms(), wait).await?;
+    if !added.is_empty() {
+        say(&format!(
+            "lake: an older version made it; these columns were added, and are empty in its rows: {}",
+            added.join(", ")
+        ));
+    }
+    Ok(())
+}
+
 async fn compact(args: &CompactArgs) -> Result<Exit, CliError> {
     let (config, lake) = open(&args.config).await?;
     lake.prove_writable().await?;
     let keeper = keeper(&lake, args.lease_wait);
+    bring_up_to_date(&lake, &keeper.holder, keeper.wait).await?;
     let retained = keeper.retain(&retention(&config)).await?;
     let before_ms = args.before.unwrap_or_else(|| closed_before_ms(now_ms()));
     let report = keeper.compact(before_ms).await?;

@@ -38,10 +38,12 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
         let lake =
             Lake::open_existing_with(&config.lake_url(), &config.lake_options().into()).await?;
         lake.prove_writable().await?;
+        super::lake::bring_up_to_date(&lake, &holder, wait).await?;
         lake
     } else {
         let open = sources::open(&config, None, None, false).await?;
         let lake = Lake::open_with(&config.lake_url(), &config.lake_options().into()).await?;
+        super::lake::bring_up_to_date(&lake, &holder, wait).await?;
         let end_of = |export: bool| {
             open.iter()
                 .filter(|source| source.is_export() == export)

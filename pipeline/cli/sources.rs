@@ -433,6 +433,7 @@ pub(super) async fn ingest_command(args: &IngestArgs, now_ms: i64) -> Result<Exi
     let lake = Lake::open_with(&config.lake_url(), &config.lake_options().into()).await?;
     let holder = holder(now_ms);
     let wait = Duration::from_secs(args.lease_wait);
+    super::lake::bring_up_to_date(&lake, &holder, wait).await?;
     ingest_all(&lake, &sources, span, &holder, wait).await?;
     Ok(Exit::Done)
 }

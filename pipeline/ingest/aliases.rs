@@ -1,17 +1,19 @@
 //! Owns the reading of `aliases.toml`: which metric means which column of which raw table, and the
 //! selectors that a source is asked for. Does not see samples. Called by `pivot` and `driver`.
 
+mod filter;
 mod labels;
+mod raw;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde::Deserialize;
-
-use super::prometheus::{Matcher, Pattern};
+use super::prometheus::Matcher;
 use crate::lake::schema;
 use crate::model::canonical::sha256_hex;
 
+pub use filter::LabelFilter;
 pub use labels::{ContainerLabels, GpuLabels, HolderLabels, ScalerLabels, ServingLabels};
+use raw::{RawAlias, RawExporter, RawFile, RawMisc};
 
 const BUILTIN: &str = include_str!("aliases.toml");
 
@@ -27,124 +29,6 @@ pub struct AliasError {
 
 fn unusable(what: impl Into<String>) -> AliasError {
     AliasError { what: what.into() }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    sum: Vec<String>,
-    labels: RawLabels,
-    exporter: Vec<RawExporter>,
-    misc: Vec<RawMisc>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "the fields are the tables that the file names"
-)]
-struct RawLabels {
-    gpu_samples: GpuLabels,
-    serving_samples: ServingLabels,
-    container_samples: ContainerLabels,
-    scaler_samples: ScalerLabels,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawExporter {
-    name: String,
-    table: String,
-    #[serde(default)]
-    prefixes: Vec<String>,
-    #[serde(default, rename = "where")]
-    filters: BTreeMap<String, Vec<String>>,
-    #[serde(default)]
-    confirm: Vec<String>,
-    #[serde(default)]
-    rank_labels: Vec<String>,
-    #[serde(default)]
-    fallback: bool,
-    #[serde(default)]
-    reject: Vec<[f64; 2]>,
-    scaler_kind: Option<String>,
-    #[serde(default)]
-    scaler_name: Vec<String>,
-    #[serde(default)]
-    namespace: Vec<String>,
-    metrics: Vec<RawAlias>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAlias {
-    metric: String,
-    column: Option<String>,
-    histogram: Option<String>,
-    #[serde(default = "one")]
-    scale: f64,
-    #[serde(default, rename = "where")]
-    filters: BTreeMap<String, Vec<String>>,
-    from_label: Option<String>,
-}
-
-const fn one() -> f64 {
-    1.0
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawMisc {
-    name: String,
-    #[serde(default)]
-    exported_wins: bool,
-    #[serde(default, rename = "where")]
-    filters: BTreeMap<String, Vec<String>>,
-    families: Vec<Vec<String>>,
-}
-
-/// A condition on one label of a series.
-#[derive(Debug, Clone)]
-pub struct LabelFilter {
-    pub label: String,
-    accepted: Vec<Pattern>,
-    refused: Vec<Pattern>,
-}
-
-impl LabelFilter {
-    fn list(raw: &BTreeMap<String, Vec<String>>) -> Vec<Self> {
-        let pattern = |text: &str| match text.strip_suffix('*') {
-            Some(prefix) => Pattern::Prefix(prefix.to_owned()),
-            None => Pattern::Exact(text.to_owned()),
-        };
-        raw.iter()
-            .map(|(label, values)| {
-                let (refused, accepted): (Vec<_>, Vec<_>) =
-                    values.iter().partition(|v| v.starts_with('!'));
-                Self {
-                    label: label.clone(),
-                    accepted: accepted.into_iter().map(|v| pattern(v)).collect(),
-                    refused: refused.into_iter().map(|v| pattern(&v[1..])).collect(),
-                }
-            })
-            .collect()
-    }
-
-    /// Whether a value (empty for an absent label) passes.
-    #[must_use]
-    pub fn accepts(&self, value: &str) -> bool {
-        let any = |patterns: &[Pattern]| patterns.iter().any(|p| p.accepts(value));
-        (self.accepted.is_empty() || any(&self.accepted)) && !any(&self.refused)
-    }
-
-    fn matcher(&self) -> Option<Matcher> {
-        // Only positive lists travel to the source: what else there is costs little to drop here,
-        // and a matcher on the empty value means "absent", which external labels can break.
-        let sendable =
-            !self.accepted.is_empty() && !self.accepted.contains(&Pattern::Exact(String::new()));
-        sendable.then(|| Matcher::any_of(&self.label, self.accepted.clone()))
-    }
 }
 
 /// The wide tables that series are pivoted into.
@@ -494,89 +378,4 @@ fn column_of(kind: WideKind, column: &str, at: &str) -> Result<usize, AliasError
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_builtin_file_is_usable_and_asks_for_no_series_twice() {
-        let aliases = Aliases::builtin().unwrap();
-        let names = |selector: &[Matcher]| selector[0].clone();
-        let mut asked = 0;
-        for metric in aliases.by_metric.keys() {
-            let hits = aliases
-                .selectors()
-                .iter()
-                .filter(|s| names(s).accepts_value(metric))
-                .count();
-            assert_eq!(hits, 1, "{metric}");
-            asked += hits;
-        }
-        assert!(asked > 300, "{asked}");
-    }
-
-    #[test]
-    fn renamed_metrics_share_a_column_and_the_current_name_ranks_first() {
-        let aliases = Aliases::builtin().unwrap();
-        let of = |name: &str| aliases.meaning(name).unwrap().wide[0].clone();
-        let new = of("vllm:kv_cache_usage_perc");
-        let old = of("ray_vllm_gpu_cache_usage_perc");
-        assert_eq!(new.part, old.part);
-        assert!(new.rank < old.rank);
-        assert!(aliases.meaning("vllm:no_such_metric").is_none());
-    }
-
-    #[test]
-    fn a_metric_of_the_users_own_is_asked_for_once_and_changes_the_digest() {
-        let builtin = Aliases::builtin().unwrap();
-        let own = ["my_metric", "up", "my_metric", "vllm:num_requests_running"].map(String::from);
-        let aliases = Aliases::with_metrics(&own).unwrap();
-        assert_ne!(aliases.digest(), builtin.digest());
-        assert_eq!(aliases.selectors().len(), builtin.selectors().len() + 1);
-        for metric in &own {
-            let asked = aliases.selectors().iter();
-            let asked = asked.filter(|s| s[0].accepts_value(metric)).count();
-            assert_eq!(asked, 1, "{metric}");
-            let misc = aliases.meaning(metric).unwrap().misc.as_ref().unwrap();
-            assert_eq!(&misc.canonical, metric);
-        }
-        assert!(
-            !aliases
-                .meaning("vllm:num_requests_running")
-                .unwrap()
-                .wide
-                .is_empty()
-        );
-        let known = Aliases::with_metrics(&["up".to_owned()]).unwrap();
-        assert_eq!(known.digest(), builtin.digest());
-    }
-
-    #[test]
-    fn filters_accept_lists_prefixes_and_refusals() {
-        let raw = BTreeMap::from([
-            (
-                "resource".to_owned(),
-                vec!["cpu".to_owned(), "nvidia_com_*".to_owned()],
-            ),
-            (
-                "container".to_owned(),
-                vec!["!".to_owned(), "!POD".to_owned()],
-            ),
-        ]);
-        let filters = LabelFilter::list(&raw);
-        assert!(
-            filters[0].accepts("main") && !filters[0].accepts("") && !filters[0].accepts("POD")
-        );
-        assert!(filters[1].accepts("nvidia_com_gpu") && !filters[1].accepts("memory"));
-        assert!(filters[0].matcher().is_none() && filters[1].matcher().is_some());
-    }
-
-    #[test]
-    fn a_wrong_column_is_named() {
-        let text = BUILTIN.replace("column = \"xid\"", "column = \"xids\"");
-        let error = Aliases::parse(&text).unwrap_err().to_string();
-        assert!(
-            error.contains("dcgm: DCGM_FI_DEV_XID_ERRORS") && error.contains("xids"),
-            "{error}"
-        );
-    }
-}
+mod tests;

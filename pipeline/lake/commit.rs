@@ -32,7 +32,7 @@ use super::files::DataFile;
 use super::lease::Lease;
 use super::schema::{ColumnType, TableSpec};
 use super::store::LakeStore;
-use super::{CommitInfo, paths, stats};
+use super::{CommitInfo, migrate, paths, stats};
 
 /// More conflicts than any number of sources makes by chance.
 const MAX_ATTEMPTS: u32 = 60;
@@ -247,7 +247,7 @@ async fn create(store: &LakeStore, spec: &TableSpec) -> Result<DeltaTable, LakeE
         .map_err(|e| LakeError::delta("create", spec.name, e))
 }
 
-fn delta_type(column: ColumnType) -> DataType {
+pub(crate) fn delta_type(column: ColumnType) -> DataType {
     DataType::Primitive(match column {
         ColumnType::Text => PrimitiveType::String,
         ColumnType::Int => PrimitiveType::Long,
@@ -284,6 +284,7 @@ where
     let mut store_errors = 0;
     for attempt in 0..MAX_ATTEMPTS {
         let delta = open_or_create(store, spec).await?;
+        migrate::check_writable(spec, &delta)?;
         let change = plan(&live_files(spec, &delta)?)?;
         if change.is_empty() {
             return Ok(version_of(&delta));
@@ -378,7 +379,7 @@ async fn try_commit(
 
 /// A store's error counts too: the answer may be lost and the commit made, which the next look at
 /// the log shows.
-fn is_conflict(error: &DeltaTableError) -> bool {
+pub(crate) fn is_conflict(error: &DeltaTableError) -> bool {
     match error {
         DeltaTableError::VersionAlreadyExists(_) => true,
         DeltaTableError::Transaction { source } => matches!(

@@ -65,6 +65,14 @@ pub enum LakeError {
     },
     #[error("the lake has no table {table}: see pipeline/lake/schema/tables.rs")]
     UnknownTable { table: String },
+    #[error(
+        "the table {table} of this lake is of another version of this program: {reason}; {todo}"
+    )]
+    OtherVersion {
+        table: String,
+        reason: String,
+        todo: &'static str,
+    },
     #[error("rows do not fit the table {table}: {reason}")]
     Rows { table: String, reason: String },
     #[error("the lease {name} is held by {holder} since {}: wait for it, or raise --lease-wait", format_ms(*since_ms))]

@@ -22,6 +22,7 @@ mod files;
 mod foreign;
 mod info;
 mod lease;
+mod migrate;
 mod order;
 mod paths;
 mod provider;
@@ -149,6 +150,36 @@ impl Lake {
     /// Proves that the store has put-if-absent, for whoever is to write to an existing lake.
     pub async fn prove_writable(&self) -> Result<(), LakeError> {
         self.store.probe().await
+    }
+
+    /// Adds the columns that tables of an older version lack, under the fleet's lease, which is only
+    /// taken where there is something to add; says which. A lake that cannot be brought up to date
+    /// is refused, and unchanged. To be called before a lake is written to.
+    pub async fn migrate(
+        &self,
+        holder: &str,
+        now_ms: i64,
+        wait: Duration,
+    ) -> Result<Vec<String>, LakeError> {
+        if migrate::lacking(&self.store).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lease = self
+            .acquire_lease(FLEET_LEASE, holder, now_ms, wait)
+            .await?;
+        let work = async {
+            let mut added = Vec::new();
+            for (spec, columns) in migrate::lacking(&self.store).await? {
+                migrate::add_columns(&self.store, spec, &lease).await?;
+                added.extend(columns.iter().map(|name| format!("{}.{name}", spec.name)));
+            }
+            Ok(added)
+        };
+        let done = work.await;
+        let released = lease.release(now_ms).await;
+        let added = done?;
+        released?;
+        Ok(added)
     }
 
     /// How many commits by this lake and its clones met another writer's and were made again.

@@ -34,7 +34,7 @@ use super::files::{DataFile, PartitionKey, Staged};
 use super::pruning::{FileStatistics, day_number};
 use super::schema::{TableKind, TableSpec};
 use super::store::LakeStore;
-use super::{CompleteWindows, commit, paths};
+use super::{CompleteWindows, commit, migrate, paths};
 use crate::model::TimeWindow;
 
 /// One table as a reader sees it.
@@ -92,6 +92,7 @@ impl LakeTable {
                     && let Some(delta) =
                         commit::open(&self.store, self.spec.name, Some(version)).await?
                 {
+                    migrate::check_readable(self.spec, &delta)?;
                     files = commit::live_files(self.spec, &delta)?;
                     files.retain(|_, file| self.shows(file));
                 }

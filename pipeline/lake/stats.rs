@@ -47,6 +47,8 @@ enum Bounds {
 #[derive(Debug)]
 struct ColumnStats {
     name: &'static str,
+    /// Whether the file has it: one of an older version of the table may not.
+    seen: bool,
     nulls: usize,
     bounds: Option<Bounds>,
 }
@@ -63,6 +65,7 @@ impl Collector {
             .into_iter()
             .map(|name| ColumnStats {
                 name,
+                seen: false,
                 nulls: 0,
                 bounds: None,
             })
@@ -73,6 +76,7 @@ impl Collector {
     /// Adds some rows of a column; one that has no statistics is passed over.
     pub(crate) fn add(&mut self, name: &str, values: &dyn Array) {
         if let Some(column) = self.columns.iter_mut().find(|c| c.name == name) {
+            column.seen = true;
             column.nulls += values.null_count();
             column.bounds = widen(column.bounds.take(), bounds(values));
         }
@@ -81,6 +85,7 @@ impl Collector {
     /// Adds what another collector of the same table gathered.
     pub(crate) fn merge(&mut self, other: Self) {
         for (column, more) in self.columns.iter_mut().zip(other.columns) {
+            column.seen |= more.seen;
             column.nulls += more.nulls;
             column.bounds = widen(column.bounds.take(), more.bounds);
         }
@@ -88,7 +93,7 @@ impl Collector {
 
     pub(crate) fn finish(self, rows: u64) -> String {
         let (mut low, mut high, mut nulls) = (Map::new(), Map::new(), Map::new());
-        for column in self.columns {
+        for column in self.columns.into_iter().filter(|column| column.seen) {
             nulls.insert(column.name.to_owned(), json!(column.nulls));
             if let Some((least, most)) = column.bounds.and_then(to_json) {
                 low.insert(column.name.to_owned(), least);

@@ -17,6 +17,7 @@ use idleproof::model::TimeWindow;
 use super::peers::{
     Data, Relay, Server, all, client, flush, options, peer, prometheus, read, victoria,
 };
+use super::tsdb::copy;
 
 /// Time, count, sum and buckets (upper bound, count), all by bits.
 type Histograms = Vec<(i64, u64, u64, Vec<(u64, u64)>)>;
@@ -77,19 +78,6 @@ fn assert_full(got: &Full, want: &Full, what: &str) {
             (floats.len(), histograms.len()),
             "{what}: {labels}"
         );
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 

@@ -16,19 +16,7 @@ use idleproof::lake::schema::{TABLES, TableKind};
 use idleproof::lake::{Lake, LakeView, read_only_sql};
 
 use crate::prometheus::{installed, start_prometheus};
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).map(drop).unwrap();
-        }
-    }
-}
+use crate::tsdb::copy;
 
 async fn count(session: &SessionContext, sql: &str) -> usize {
     let none: Vec<datafusion::scalar::ScalarValue> = Vec::new();

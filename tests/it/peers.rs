@@ -74,17 +74,37 @@ async fn start(program: &Path, args: &[String], port: u16, ready: &str) -> Serve
 }
 
 /// A port that was free a moment ago.
-async fn free_port() -> u16 {
+pub(crate) async fn free_port() -> u16 {
     let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
     probe.local_addr().unwrap().port()
 }
 
 /// A Prometheus over the blocks in `folder/data`.
 pub(crate) async fn prometheus(program: &Path, folder: &Path, more: &[&str]) -> Server {
-    let port = free_port().await;
+    prometheus_with(program, folder, "global: {}\n", more).await
+}
+
+/// As [`prometheus`], with a configuration.
+pub(crate) async fn prometheus_with(
+    program: &Path,
+    folder: &Path,
+    configuration: &str,
+    more: &[&str],
+) -> Server {
+    prometheus_at(program, folder, configuration, free_port().await, more).await
+}
+
+/// As [`prometheus_with`], at a port.
+pub(crate) async fn prometheus_at(
+    program: &Path,
+    folder: &Path,
+    configuration: &str,
+    port: u16,
+    more: &[&str],
+) -> Server {
     let config = folder.join("prometheus.yml");
     std::fs::create_dir_all(folder.join("data")).unwrap();
-    std::fs::write(&config, "global: {}\n").unwrap();
+    std::fs::write(&config, configuration).unwrap();
     let mut args = vec![
         format!("--config.file={}", config.display()),
         format!("--storage.tsdb.path={}", folder.join("data").display()),

@@ -24,7 +24,7 @@ use super::prometheus::installed;
 
 const NOW_MS: i64 = 1_793_491_200_000;
 
-fn options(url: &str, auth: Auth) -> RemoteOptions {
+pub(crate) fn options(url: &str, auth: Auth) -> RemoteOptions {
     let mut options = RemoteOptions::new(url.parse().unwrap());
     options.auth = auth;
     options.backoff = Duration::from_millis(5);
@@ -34,12 +34,12 @@ fn options(url: &str, auth: Auth) -> RemoteOptions {
     options
 }
 
-fn vars(pairs: &[(&str, &str)]) -> Vars {
+pub(crate) fn vars(pairs: &[(&str, &str)]) -> Vars {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     Vars::given(pairs.iter().map(own).collect())
 }
 
-async fn read(source: &RemoteSource) -> Result<(), String> {
+pub(crate) async fn read(source: &RemoteSource) -> Result<(), String> {
     let mut sink = |_| Ok(());
     let matchers = [Matcher::equal("__name__", "up")];
     let window = TimeWindow::new(0, 1000);
@@ -47,7 +47,7 @@ async fn read(source: &RemoteSource) -> Result<(), String> {
     outcome.map_err(|error| error.to_string())
 }
 
-fn token(value: &str, seconds: u64) -> Vec<u8> {
+pub(crate) fn token(value: &str, seconds: u64) -> Vec<u8> {
     let body = json!({"access_token": value, "token_type": "Bearer", "expires_in": seconds});
     answer("200 OK", "application/json", &body.to_string())
 }
@@ -129,7 +129,7 @@ async fn no_secret_is_repeated_or_sent_on() {
     assert!(elsewhere.requests().is_empty());
 }
 
-fn oauth2(token_url: &str, secret: &Path) -> Auth {
+pub(crate) fn oauth2(token_url: &str, secret: &Path) -> Auth {
     Auth::OAuth2(Box::new(OAuth2 {
         client_id: "the client".to_owned(),
         client_secret: Text::File(secret.to_owned()),
@@ -247,7 +247,7 @@ fn botocore_agrees(url: &str, request: &Request, keys: (&str, &str, Option<&str>
     Some(sent.ends_with(&format!("Signature={}", signature.trim())))
 }
 
-fn sigv4() -> SigV4 {
+pub(crate) fn sigv4() -> SigV4 {
     SigV4 {
         region: Some("eu-west-1".to_owned()),
         service: "aps".to_owned(),
@@ -469,13 +469,13 @@ async fn azure_is_asked_by_the_metadata_service_or_at_the_login() {
     }
 }
 
-fn run(arguments: &[&str]) {
+pub(crate) fn run(arguments: &[&str]) {
     let output = Command::new("openssl").args(arguments).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
 
 /// A certificate for a common name, signed by the authority of the folder.
-fn certificate(folder: &Path, name: &str, common: &str) {
+pub(crate) fn certificate(folder: &Path, name: &str, common: &str) {
     let path = |ending: &str| {
         folder
             .join(format!("{name}.{ending}"))

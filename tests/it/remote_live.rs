@@ -18,6 +18,7 @@ use idleproof::model::TimeWindow;
 use idleproof::model::time::DAY_MS;
 
 use super::prometheus::{installed, make_blocks_of, start_with};
+use super::tsdb::copy;
 
 /// Floats by bits; histograms by time, schema, count, bits of the sum and buckets.
 type Series = (Vec<(i64, u64)>, Vec<String>);
@@ -44,18 +45,6 @@ async fn read(source: &dyn SampleSource, window: TimeWindow) -> BTreeMap<Labels,
     let all_names = [Matcher::prefix("__name__", "")];
     source.read(&all_names, window, &mut sink).await.unwrap();
     all
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
 }
 
 /// The newest server's path, if it was built.

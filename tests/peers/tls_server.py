@@ -1,4 +1,4 @@
-"""A server that asks for a client certificate and answers an empty remote read.
+"""A server that asks for a client certificate and answers an empty remote read; `/token`, a token.
 
 Arguments: certificate, key, authority of clients. Writes its port, then one line a request.
 """
@@ -14,10 +14,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         subject = dict(pair[0] for pair in self.connection.getpeercert()["subject"])
         print(json.dumps({"client": subject["commonName"], "host": self.headers["Host"]}), flush=True)
+        kind, body = "application/x-streamed-protobuf", b""
+        if self.path == "/token":
+            token = {"access_token": "by-tls", "token_type": "Bearer", "expires_in": 3600}
+            kind, body = "application/json", json.dumps(token).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/x-streamed-protobuf")
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass

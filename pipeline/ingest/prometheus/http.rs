@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Request, RequestBuilder, Response, StatusCode};
 use url::Url;
 
@@ -12,7 +12,7 @@ use super::SourceError;
 use super::backoff;
 use super::credentials::{Auth, CredentialError, Credentials, Text, Vars, WallClock};
 use super::limits::{self, Refusal};
-use super::tls::{ClientOptions, Clients, TlsOptions};
+use super::tls::{ClientOptions, Clients, TlsOptions, host_of, under_name};
 
 /// How much of an error's text is shown, and how much of it is looked at.
 const EXCERPT_BYTES: usize = 300;
@@ -108,10 +108,7 @@ impl Http {
             connect_timeout: options.connect_timeout,
             idle_timeout: options.idle_timeout,
             connections: options.connections,
-            host: options
-                .url
-                .host_str()
-                .map(|host| host.trim_matches(['[', ']']).to_owned()),
+            host: host_of(&options.url),
         });
         Ok(Self {
             clients: clients.map_err(failed)?,
@@ -260,23 +257,11 @@ impl Http {
         if let Some(sent) = sent.and_then(|value| value.to_str().ok()) {
             secrets.extend(sent.split_once(' ').map(|(_, rest)| rest.to_owned()));
         }
-        if let (Some(name), Some(host)) = (
-            &self.options.tls.server_name,
-            self.options.url.host_str().map(str::to_owned),
-        ) {
-            // The connection is made to the certificate's name, which leads to the real host.
-            let authority = match request.url().port() {
-                Some(port) => format!("{host}:{port}"),
-                None => host,
-            };
-            let unfit = |_| CredentialError {
-                what: "server_name is no host name".to_owned(),
+        if let Some(name) = &self.options.tls.server_name {
+            under_name(request, name).map_err(|what| CredentialError {
+                what: what.to_owned(),
                 again: false,
-            };
-            if let Ok(value) = HeaderValue::from_str(&authority) {
-                request.headers_mut().insert(HOST, value);
-            }
-            request.url_mut().set_host(Some(name)).map_err(unfit)?;
+            })?;
         }
         Ok(secrets)
     }

@@ -7,7 +7,8 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Certificate, Client, Identity};
+use reqwest::header::{HOST, HeaderValue};
+use reqwest::{Certificate, Client, Identity, Request};
 use url::Url;
 
 use super::http::chain;
@@ -181,6 +182,31 @@ impl Clients {
             }
         }
     }
+}
+
+/// The host of an address as resolvers take it.
+pub(super) fn host_of(url: &Url) -> Option<String> {
+    let host = url.host_str()?;
+    Some(host.trim_matches(['[', ']']).to_owned())
+}
+
+/// Makes the connection to the certificate's name, which leads to the real host ([`Alias`]), and
+/// keeps that in the request's header.
+pub(super) fn under_name(request: &mut Request, name: &str) -> Result<(), &'static str> {
+    let Some(host) = request.url().host_str().map(str::to_owned) else {
+        return Ok(());
+    };
+    let authority = match request.url().port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    };
+    if let Ok(value) = HeaderValue::from_str(&authority) {
+        request.headers_mut().insert(HOST, value);
+    }
+    request
+        .url_mut()
+        .set_host(Some(name))
+        .map_err(|_| "server_name is no host name")
 }
 
 /// Finds a host by the name that its certificate has.

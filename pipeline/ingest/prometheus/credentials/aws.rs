@@ -186,6 +186,7 @@ fn sts_request(
     let version = [("Version", "2011-06-15")];
     exchange
         .outward
+        .get()
         .post(url)
         .header("Content-Type", "application/x-www-form-urlencoded")
         .body(form(version.into_iter().chain(pairs.iter().copied())))

@@ -156,6 +156,7 @@ impl Azure {
         let secrets: Vec<&str> = proof.iter().map(|(_, value)| *value).collect();
         let request = exchange
             .outward
+            .get()
             .post(url)
             .header("Content-Type", "application/x-www-form-urlencoded")
             .body(body);

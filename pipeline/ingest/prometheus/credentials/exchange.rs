@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{CredentialError, Token};
 use crate::ingest::prometheus::http::{chain, excerpt, scrub};
-use crate::ingest::prometheus::tls::{ClientOptions, TlsOptions};
+use crate::ingest::prometheus::tls::{ClientOptions, Clients, TlsOptions, host_of, under_name};
 
 /// Far larger than any token.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -19,27 +19,37 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// metadata services, which are on this machine or link and never behind a proxy.
 #[derive(Debug, Clone)]
 pub(super) struct Exchange {
-    pub(super) outward: Client,
+    pub(super) outward: Clients,
     pub(super) local: Client,
+    /// What the certificate of an issuer is to be named.
+    server_name: Option<String>,
 }
 
 impl Exchange {
-    pub(super) fn new(tls: &TlsOptions, proxy_url: Option<&Url>) -> Result<Self, String> {
-        let client = |proxy_url: Option<&Url>| {
-            ClientOptions {
-                tls: tls.clone(),
-                proxy_url: proxy_url.cloned(),
-                proxy_from_environment: false,
-                connect_timeout: Duration::from_secs(10),
-                idle_timeout: TIMEOUT,
-                connections: 1,
-                host: None,
-            }
-            .build()
+    /// `issuer` is whom the TLS settings are for.
+    pub(super) fn new(
+        tls: &TlsOptions,
+        issuer: Option<&Url>,
+        proxy_url: Option<&Url>,
+    ) -> Result<Self, String> {
+        let options = ClientOptions {
+            tls: tls.clone(),
+            proxy_url: proxy_url.cloned(),
+            proxy_from_environment: false,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: TIMEOUT,
+            connections: 1,
+            host: issuer.and_then(host_of),
+        };
+        let local = ClientOptions {
+            tls: TlsOptions::default(),
+            proxy_url: None,
+            ..options.clone()
         };
         Ok(Self {
-            outward: client(proxy_url)?,
-            local: client(None)?,
+            outward: Clients::new(options)?,
+            local: local.build()?,
+            server_name: tls.server_name.clone(),
         })
     }
 
@@ -51,8 +61,14 @@ impl Exchange {
         secrets: &[&str],
     ) -> Result<String, (u16, CredentialError)> {
         let work = async {
-            let mut response = request
-                .send()
+            let (client, built) = request.build_split();
+            let mut built =
+                built.map_err(|error| (0, format!("{asks}: {}", chain(&error)), false))?;
+            if let Some(name) = &self.server_name {
+                under_name(&mut built, name).map_err(|why| (0, format!("{asks}: {why}"), false))?;
+            }
+            let mut response = client
+                .execute(built)
                 .await
                 .map_err(|error| (0, format!("{asks}: {}", chain(&error)), true))?;
             let status = response.status();

@@ -68,6 +68,7 @@ impl Google {
             .map_err(|_| unusable("holds a private_key that cannot sign"))?;
         let request = exchange
             .outward
+            .get()
             .post(url)
             .header("Content-Type", "application/x-www-form-urlencoded")
             .body(form([("grant_type", GRANT), ("assertion", &assertion)]));

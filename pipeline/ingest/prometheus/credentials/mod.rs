@@ -211,9 +211,12 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     pub(super) fn new(options: &RemoteOptions) -> Result<Self, String> {
-        let exchange = match &options.auth {
-            Auth::OAuth2(oauth2) => Exchange::new(&oauth2.tls, oauth2.proxy_url.as_ref())?,
-            _ => Exchange::new(&super::TlsOptions::default(), options.proxy_url.as_ref())?,
+        let exchange = if let Auth::OAuth2(oauth2) = &options.auth {
+            let proxy_url = oauth2.proxy_url.as_ref();
+            Exchange::new(&oauth2.tls, Some(&oauth2.token_url), proxy_url)?
+        } else {
+            let tls = super::TlsOptions::default();
+            Exchange::new(&tls, None, options.proxy_url.as_ref())?
         };
         Ok(Self {
             auth: options.auth.clone(),

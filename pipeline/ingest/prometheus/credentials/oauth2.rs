@@ -53,6 +53,7 @@ impl OAuth2 {
         }
         let mut request = exchange
             .outward
+            .get()
             .post(self.token_url.clone())
             .header("Content-Type", "application/x-www-form-urlencoded")
             .header("Accept", "application/json")
@@ -74,8 +75,11 @@ fn encoded(text: &str) -> String {
 
 /// An address without what may be secret in it.
 pub(super) fn shown(url: &Url) -> String {
+    let port = url
+        .port()
+        .map_or_else(String::new, |port| format!(":{port}"));
     format!(
-        "{}://{}{}",
+        "{}://{}{port}{}",
         url.scheme(),
         url.host_str().unwrap_or(""),
         url.path()
