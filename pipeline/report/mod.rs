@@ -13,7 +13,7 @@ pub use format::{gpu_hours, percent, usd};
 pub use render::Renderer;
 pub use view::{
     BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, GovernanceView,
-    OutcomeView, PriceRow, RecommendationData, ReportData, ReportView, WorkloadRow,
+    OutcomeView, PriceRow, RecommendationData, ReportData, ReportView, ScoreView, WorkloadRow,
 };
 
 use std::path::PathBuf;

@@ -198,15 +198,36 @@ pub struct GovernanceView {
     /// What one person alone approved.
     pub break_glass: Vec<String>,
     pub outcomes: Vec<OutcomeView>,
+    /// What predictions were worth, by detector.
+    pub scores: Vec<ScoreView>,
+    /// Over all outcomes with a number; regressions subtract.
+    pub predicted_total: String,
+    pub realised_total: String,
 }
 
 /// A prediction beside what happened.
 #[derive(Debug, Clone, Serialize)]
 pub struct OutcomeView {
     pub recommendation: String,
+    /// `cluster/namespace/kind/name`.
+    pub subject: String,
     pub state: String,
     pub predicted: String,
     pub realised: String,
+    /// Who, when, and latencies.
+    pub seen: String,
+}
+
+/// The record of one detector's predictions.
+#[derive(Debug, Clone, Serialize)]
+pub struct ScoreView {
+    pub detector: String,
+    pub outcomes: usize,
+    pub inside: usize,
+    pub predicted: String,
+    pub realised: String,
+    /// How wide its next bands are.
+    pub band: String,
 }
 
 /// The first lines that a reader sees.

@@ -273,6 +273,19 @@ async fn attack_author_approving_alone() {
             .contains("wrote the policy")
     );
     assert_eq!(world.state(&manifest, "r1", NOW).await, State::Proposed);
+    // Nor whoever edited the policy last, as its checkout says, whatever it declares.
+    let mut world = World::new();
+    world.authors = vec!["bob".into()];
+    let manifest = world.publish(&[cheap()]).await;
+    let says = world.approval(&manifest, &[cheap()]);
+    let why = world.refusal(world.signed("bob", &says)).await;
+    assert!(why.contains("wrote the policy"), "{why}");
+    // It stands in the log: who looks later, without the checkout, sees the same.
+    world.authors.clear();
+    let why = world.refusal(world.signed("bob", &says)).await;
+    assert!(why.contains("wrote the policy"), "{why}");
+    world.verdict(world.signed("ada", &says)).await;
+    assert_eq!(world.state(&manifest, "r1", NOW).await, State::Approved);
 }
 
 #[tokio::test]
