@@ -282,7 +282,9 @@ async fn attack_author_approving_alone() {
     assert!(why.contains("wrote the policy"), "{why}");
     // It stands in the log: who looks later, without the checkout, sees the same.
     world.authors.clear();
-    let why = world.refusal(world.signed("bob", &says)).await;
+    let mut again = says.clone();
+    again.reason = Some("said again".into());
+    let why = world.refusal(world.signed("bob", &again)).await;
     assert!(why.contains("wrote the policy"), "{why}");
     world.verdict(world.signed("ada", &says)).await;
     assert_eq!(world.state(&manifest, "r1", NOW).await, State::Approved);

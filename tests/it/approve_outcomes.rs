@@ -112,7 +112,7 @@ pub(crate) fn what_became_of_it(folder: &Path) {
         .filter(|item| item["cluster"] == "prod-a")
         .filter(|item| {
             let changes = item["changes"].as_array().unwrap();
-            changes.iter().all(|c| seen.insert(c["target"].to_string()))
+            !changes.is_empty() && changes.iter().all(|c| seen.insert(c["target"].to_string()))
         })
         .collect();
     println!(
