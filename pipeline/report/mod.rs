@@ -6,14 +6,16 @@
 
 mod chart;
 mod format;
+mod governance;
 mod render;
 mod view;
 
 pub use format::{gpu_hours, percent, usd};
+pub use governance::{GovernanceView, OutcomeView, ScoreView};
 pub use render::Renderer;
 pub use view::{
-    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, GovernanceView,
-    OutcomeView, PriceRow, RecommendationData, ReportData, ReportView, ScoreView, WorkloadRow,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
+    RecommendationData, ReportData, ReportView, WorkloadRow,
 };
 
 use std::path::PathBuf;
