@@ -149,11 +149,12 @@ impl PipelineKey {
 /// do nothing, and this process is known not to be root. One's own key file stays for oneself.
 fn exposure(mode: u32, owner: u32, own: Option<u32>) -> Option<String> {
     let mode = mode & 0o7777;
-    if mode & 0o077 == 0 {
+    let for_others = mode & 0o077;
+    if for_others == 0 {
         return None;
     }
     let is_mounted = owner == ROOT && own.is_some_and(|own| own != ROOT);
-    if is_mounted && mode & 0o077 == 0o040 {
+    if is_mounted && for_others == GROUP_READS {
         return None;
     }
     let advice = if is_mounted {
@@ -167,6 +168,7 @@ fn exposure(mode: u32, owner: u32, own: Option<u32>) -> Option<String> {
 }
 
 const ROOT: u32 = 0;
+const GROUP_READS: u32 = 0o040;
 
 /// The user that this process acts as; `None` where the system does not say it in a file.
 fn own_uid() -> Option<u32> {
