@@ -234,6 +234,10 @@ fn is_as_before(change: &Value, body: &Value) -> bool {
 pub fn state(fates: &[ChangeFate]) -> &'static str {
     let all = |fate| !fates.is_empty() && fates.iter().all(|one| one.fate == fate);
     let any = |fate| fates.iter().any(|one| one.fate == fate);
+    if fates.is_empty() {
+        // Made by hand, where no snapshot of an object tells.
+        return Fate::Unseen.word();
+    }
     for fate in [
         Fate::Unseen,
         Fate::NotApplied,

@@ -36,12 +36,12 @@ fn fate(versions: &[Seen]) -> Fate {
     told(versions).fate
 }
 
-fn sight(not_before: i64, seen: i64, by: &str) -> Option<Sight> {
-    Some(Sight {
+fn sight(not_before: i64, seen: i64, by: &str) -> Sight {
+    Sight {
         not_before_ms: not_before * HOUR,
         seen_ms: seen * HOUR,
         by: Some(by.to_owned()),
-    })
+    }
 }
 
 #[test]
@@ -49,11 +49,11 @@ fn each_fate_is_told_from_the_others() {
     assert_eq!(fate(&[seen(3, 0, 20)]), Fate::NotApplied);
     let applied = told(&[seen(3, 0, 12), seen(1, 13, 30)]);
     assert_eq!(applied.fate, Fate::Applied);
-    assert_eq!(applied.applied, sight(12, 13, "argocd"));
+    assert_eq!(applied.applied, Some(sight(12, 13, "argocd")));
     let reverted = told(&[seen(3, 0, 12), seen(1, 13, 30), seen(3, 31, 40)]);
     assert_eq!(reverted.fate, Fate::Reverted);
-    assert_eq!(reverted.applied, sight(12, 13, "argocd"));
-    assert_eq!(reverted.ended, sight(30, 31, "kubectl-edit"));
+    assert_eq!(reverted.applied, Some(sight(12, 13, "argocd")));
+    assert_eq!(reverted.ended, Some(sight(30, 31, "kubectl-edit")));
     assert_eq!(
         held(std::slice::from_ref(&reverted)),
         Some(Held {
@@ -68,7 +68,7 @@ fn each_fate_is_told_from_the_others() {
         (Fate::Applied, None),
         "what was taken back and made again holds"
     );
-    assert_eq!(again.applied, sight(40, 41, "kubectl-edit"));
+    assert_eq!(again.applied, Some(sight(40, 41, "kubectl-edit")));
     let instead = told(&[seen(3, 0, 12), seen(2, 13, 30)]);
     assert_eq!((instead.fate, instead.applied), (Fate::Overtaken, None));
     assert_eq!(fate(&[seen(1, 11, 12), seen(5, 13, 30)]), Fate::Overtaken);
@@ -94,13 +94,13 @@ fn some_fields_of_a_change_are_part_of_it() {
     let part = follow(&[both(3, 9, 0, 11), both(1, 9, 12, 20)]);
     assert_eq!(
         (part.fate, part.applied.clone()),
-        (Fate::Partly, sight(11, 12, "argocd"))
+        (Fate::Partly, Some(sight(11, 12, "argocd")))
     );
     // The rest follows: it stands since the first part.
     let whole = follow(&[both(1, 9, 12, 20), both(1, 4, 21, 30)]);
     assert_eq!(
         (whole.fate, whole.applied),
-        (Fate::Applied, sight(10, 12, "argocd"))
+        (Fate::Applied, Some(sight(10, 12, "argocd")))
     );
     // The other field holds what nobody approved.
     assert_eq!(follow(&[both(1, 5, 12, 20)]).fate, Fate::Overtaken);
@@ -129,4 +129,5 @@ fn a_recommendation_is_where_its_changes_are() {
         "overtaken"
     );
     assert_eq!(state(&[of(Fate::NotApplied)]), "not_applied");
+    assert_eq!(state(&[]), "unseen", "what people make by hand");
 }
