@@ -284,11 +284,14 @@ fn item(candidate: &Candidate) -> Value {
         "namespace": r.namespace,
         "workload": r.workload,
         "action": r.action,
+        "detector": r.detector,
         "break_glass": candidate.standing.break_glass,
         "approved_by": candidate.standing.approvals,
         "net_monthly_usd": r.value["net_monthly_usd"],
         "net_p10_usd": r.value["net_p10_usd"],
         "net_p90_usd": r.value["net_p90_usd"],
+        "band_percent": r.value["band_percent"],
+        "predicted_latency": r.value["predicted_latency"],
         "changes": r.value["changes"],
     })
 }

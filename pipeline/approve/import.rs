@@ -54,6 +54,8 @@ pub struct AuthorityFiles<'a> {
     pub policy: &'a [u8],
     pub allowed_signers: &'a [u8],
     pub revoked: &'a str,
+    /// Who last edited the two files, as version control says; they do not approve under them.
+    pub authors: &'a [String],
 }
 
 /// What an import did.
@@ -87,7 +89,7 @@ pub async fn import(
         // First what lets a policy hold, then, under the policy in force, the rest.
         let mut bodies = Vec::new();
         imported.policy_pending = None;
-        match records.adopt(files.policy, files.allowed_signers, clock_ms) {
+        match records.adopt(files, clock_ms) {
             Ok(None) => {}
             Ok(Some(body)) => {
                 log.put_blob(files.policy).await?;
@@ -125,8 +127,7 @@ pub async fn import(
                 let records = Records::load(log, head.as_ref(), files.revoked).await?;
                 // What came in may be what a new policy waited for.
                 if imported.policy_pending.is_some()
-                    && let Ok(Some(body)) =
-                        records.adopt(files.policy, files.allowed_signers, clock_ms)
+                    && let Ok(Some(body)) = records.adopt(files, clock_ms)
                 {
                     log.put_blob(files.policy).await?;
                     log.put_blob(files.allowed_signers).await?;
@@ -180,7 +181,23 @@ async fn judge(
                 .iter()
                 .any(|(other, known)| *other == kind && same(known))
     };
-    match verdict(records, incoming, clock_ms) {
+    let not_another = |who: &super::Identified| {
+        let mut others = bodies.iter().filter(|(kind, _)| *kind == Kind::Decision);
+        let is_another = |(_, body): &(Kind, Value)| {
+            body["key"] == who.fingerprint.as_str() && body["principal"] != who.principal.as_str()
+        };
+        if others.any(is_another) {
+            Err(format!(
+                "the key {} signs as somebody else beside it: one person would count as two",
+                who.fingerprint
+            ))
+        } else {
+            Ok(())
+        }
+    };
+    let read = verdict(records, incoming, clock_ms)
+        .and_then(|(who, decision)| not_another(&who).map(|()| (who, decision)));
+    match read {
         Ok((who, decision)) => {
             let body = json!({
                 "decision_sha256": decision_sha256,
@@ -247,6 +264,7 @@ fn verdict(
         &authority.signers,
         now_ms,
     )?;
+    records.not_another(&who)?;
     let decision = Decision::parse(&incoming.decision)?;
     if decision.created_ms > now_ms + DAY_MS {
         return Err(format!(

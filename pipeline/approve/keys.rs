@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ssh_key::private::KeypairData;
@@ -47,17 +47,12 @@ impl PipelineKey {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, ApproveError> {
-        let mode = fs::metadata(path)
-            .map_err(|error| ApproveError::file("read the signing key", path, error))?
-            .permissions()
-            .mode();
-        if mode & 0o077 != 0 {
+        let found = fs::metadata(path)
+            .map_err(|error| ApproveError::file("read the signing key", path, error))?;
+        if let Some(why) = exposure(found.mode(), found.uid(), own_uid()) {
             return Err(ApproveError::Key {
                 path: path.to_owned(),
-                why: format!(
-                    "its mode is {:04o}, so others can read it (run `chmod 600` on it)",
-                    mode & 0o7777
-                ),
+                why,
             });
         }
         let refuse = |why: String| ApproveError::Key {
@@ -146,6 +141,40 @@ impl PipelineKey {
     }
 }
 
+/// Who else could read or replace a key file; `None` where only its owner can, or where it is a mounted
+/// secret.
+///
+/// Kubernetes mounts a Secret as root's and, with `fsGroup`, readable by the pod's group: the process
+/// can read it and no more. That is allowed where root owns the file, the group may only read, others may
+/// do nothing, and this process is known not to be root. One's own key file stays for oneself.
+fn exposure(mode: u32, owner: u32, own: Option<u32>) -> Option<String> {
+    let mode = mode & 0o7777;
+    let for_others = mode & 0o077;
+    if for_others == 0 {
+        return None;
+    }
+    let is_mounted = owner == ROOT && own.is_some_and(|own| own != ROOT);
+    if is_mounted && for_others == GROUP_READS {
+        return None;
+    }
+    let advice = if is_mounted {
+        "mount the Secret with defaultMode 0400"
+    } else {
+        "run `chmod 600` on it"
+    };
+    Some(format!(
+        "its mode is {mode:04o}, so others can read it ({advice})"
+    ))
+}
+
+const ROOT: u32 = 0;
+const GROUP_READS: u32 = 0o040;
+
+/// The user that this process acts as; `None` where the system does not say it in a file.
+fn own_uid() -> Option<u32> {
+    fs::metadata("/proc/self").ok().map(|found| found.uid())
+}
+
 /// Where the public half stands: the key's path with `.pub`.
 fn public_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -190,5 +219,44 @@ impl VerifyingKey {
         Signature::new(Algorithm::Ed25519, signature.to_vec()).is_ok_and(|signature| {
             signature::Verifier::verify(self.0.key_data(), message, &signature).is_ok()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mounted_secret_may_be_read_by_its_group_and_nothing_else_may() {
+        let (us, other) = (Some(65_532), 1_000);
+        for (mode, owner, own, fits) in [
+            (0o100_600, 65_532, us, true),
+            (0o100_400, ROOT, us, true),
+            // A Secret with fsGroup.
+            (0o100_440, ROOT, us, true),
+            (0o100_640, ROOT, us, true),
+            (0o100_660, ROOT, us, false),
+            (0o100_450, ROOT, us, false),
+            (0o100_444, ROOT, us, false),
+            (0o100_644, ROOT, us, false),
+            (0o100_404, ROOT, us, false),
+            // One's own file, another user's, root's own, and where nobody can say who we are.
+            (0o100_640, 65_532, us, false),
+            (0o100_440, other, us, false),
+            (0o100_440, ROOT, Some(ROOT), false),
+            (0o100_440, ROOT, None, false),
+        ] {
+            let told = exposure(mode, owner, own);
+            assert_eq!(told.is_none(), fits, "{mode:o} {owner} {own:?}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn the_process_is_whom_the_system_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = fs::metadata(folder.path()).unwrap().uid();
+        if Path::new("/proc/self").exists() {
+            assert_eq!(own_uid(), Some(made));
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! docs/audit-log.md.
 
 mod archive;
+mod certificate;
 mod decision;
 mod entry;
 mod envelope;
@@ -20,9 +21,11 @@ mod note;
 mod outcome;
 mod policy;
 mod quorum;
+mod realised;
 mod recommendation;
 mod record;
 mod review;
+mod scoreboard;
 mod signers;
 mod sshsig;
 mod statement;
@@ -41,13 +44,15 @@ pub use log_verify::{Anchor, Audit};
 pub use merkle::{Hash, leaf_hash, verify_consistency, verify_inclusion};
 pub use note::{Checkpoint, Proof, Witness, cosign, verifier_key, witnesses};
 pub use outcome::{
-    ChangeFate, DAYS_MIN, Day, Fate, Realised, Seen, follow, outcome, realised, state,
+    ChangeFate, Fate, Held, Latency, Outcome, Seen, Sight, WhoChanged, follow, held, state,
 };
 pub use policy::{Policy, authority_sha256};
 pub use quorum::{LoggedDecision, Standing, State};
+pub use realised::{DAYS_MAX, DAYS_MIN, Day, Realised, realised};
 pub use recommendation::{Change, Recommendation, recommendations};
 pub use record::{Authority, LoggedManifest, Records};
 pub use review::{review, review_decision};
+pub use scoreboard::{BAND_MAX, BAND_MIN, SCORES_TO_NARROW, Score, scoreboard};
 pub use signers::Signers;
 pub use sshsig::{AskPassphrase, DECISION_NAMESPACE, Identified, sign_decision, verify_person};
 pub use statement::{ManifestInput, PREDICATE_TYPE, RecommendationEntry, Subject, statement_bytes};

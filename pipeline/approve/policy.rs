@@ -141,9 +141,8 @@ impl Policy {
         };
         let file: File =
             toml::from_str(text).map_err(|e| invalid(e.to_string().trim_end().to_owned()))?;
-        let known: BTreeSet<&str> = signers.principals().collect();
         for (role, people) in &file.roles {
-            if let Some(stranger) = people.iter().find(|name| !known.contains(name.as_str())) {
+            if let Some(stranger) = people.iter().find(|name| !signers.know(name)) {
                 return Err(invalid(format!(
                     "role `{role}` names `{stranger}`, who has no key in allowed_signers"
                 )));
@@ -247,6 +246,11 @@ impl Policy {
             change: file.change.require,
             authors: file.authors,
         })
+    }
+
+    /// Counts somebody among those who wrote the policy, beside those whom it declares.
+    pub(super) fn wrote(&mut self, name: &str) {
+        self.authors.policy.insert(name.to_owned());
     }
 
     /// The rules that a recommendation must meet, all of them.

@@ -4,18 +4,19 @@
 //!
 //! Called by import, export, the report's funnel and the command line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::decision::{Decision, Verb};
 use super::entry::{Entry, Kind};
+use super::import::AuthorityFiles;
 use super::log::{Head, Log};
 use super::policy::{Policy, authority_sha256};
 use super::quorum::{Fate, LoggedDecision, Standing, policy_change_missing, standing};
 use super::recommendation::{Recommendation, recommendations};
 use super::signers::Signers;
-use super::sshsig::verify_person;
+use super::sshsig::{Identified, verify_person};
 use super::verify::verify_envelope;
 use super::{ApproveError, VerifyingKey};
 use crate::model::canonical::{sha256_hex, to_canonical};
@@ -54,6 +55,8 @@ pub struct Records {
     /// Plans of exports: the entry, its time, and what left.
     pub plans: Vec<(u64, i64, Value)>,
     known: BTreeSet<String>,
+    /// Who signed with a key first: certificates could name one key's owner in two ways.
+    owners: BTreeMap<String, String>,
 }
 
 impl Records {
@@ -70,7 +73,12 @@ impl Records {
         if let Some(entry) = last {
             let policy = needed(log, entry, "policy_sha256").await?;
             let signers = needed(log, entry, "allowed_signers_sha256").await?;
-            records.authority = Some(Authority::new(&policy, &signers, revoked, entry.index)?);
+            let mut authority = Authority::new(&policy, &signers, revoked, entry.index)?;
+            let authors = entry.body["authors"].as_array().into_iter().flatten();
+            for name in authors.filter_map(Value::as_str) {
+                authority.policy.wrote(name);
+            }
+            records.authority = Some(authority);
         }
         for entry in records.entries.clone() {
             match entry.kind {
@@ -111,17 +119,34 @@ impl Records {
         let bytes = needed(log, entry, "decision_sha256").await?;
         let signature = needed(log, entry, "signature_sha256").await?;
         let read = verify_person(&bytes, &signature, &authority.signers, entry.time_ms)
+            .and_then(|who| self.not_another(&who).map(|()| who))
             .and_then(|who| Decision::parse(&bytes).map(|decision| (who, decision)));
         match read {
-            Ok((who, decision)) => self.decisions.push(LoggedDecision {
-                decision,
-                principal: who.principal,
-                index: entry.index,
-                logged_ms: entry.time_ms,
-            }),
+            Ok((who, decision)) => {
+                self.owners
+                    .entry(who.fingerprint)
+                    .or_insert_with(|| who.principal.clone());
+                self.decisions.push(LoggedDecision {
+                    decision,
+                    principal: who.principal,
+                    index: entry.index,
+                    logged_ms: entry.time_ms,
+                });
+            }
             Err(why) => self.void.push((entry.index, why)),
         }
         Ok(())
+    }
+
+    /// Refuses a key under another name than the one under which it signed before.
+    pub(super) fn not_another(&self, who: &Identified) -> Result<(), String> {
+        match self.owners.get(&who.fingerprint) {
+            Some(owner) if *owner != who.principal => Err(format!(
+                "the key {} has signed as `{owner}`: one person would count as two",
+                who.fingerprint
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The later of a clock and the log's last time.
@@ -194,10 +219,10 @@ impl Records {
     /// the old ones hold, and the error says who is missing.
     pub fn adopt(
         &self,
-        policy: &[u8],
-        signers: &[u8],
+        files: AuthorityFiles<'_>,
         clock_ms: i64,
     ) -> Result<Option<Value>, ApproveError> {
+        let (policy, signers) = (files.policy, files.allowed_signers);
         let sha256 = authority_sha256(policy, signers);
         let fresh = Authority::new(policy, signers, "", 0)?;
         let mut body = json!({
@@ -205,6 +230,9 @@ impl Records {
             "policy_sha256": sha256_hex(policy),
             "allowed_signers_sha256": sha256_hex(signers),
         });
+        if !files.authors.is_empty() {
+            body["authors"] = json!(files.authors);
+        }
         let Some(old) = &self.authority else {
             body["accepted_by"] = "first".into();
             return Ok(Some(body));

@@ -1,16 +1,17 @@
 //! Owns who may sign: the `allowed_signers` file as OpenSSH defines it, and the list of revoked keys.
 //!
 //! A person is a principal, never a key: two keys of one principal are one person, and a key under
-//! two principals would let one person be two, so such a file is refused. Patterns and certificate
-//! authorities are refused too: a role must name people. Called by decisions, policy and quorum.
+//! two principals would let one person be two, so such a file is refused. Patterns stand only with
+//! certificate authorities: whom those may speak for; the certificate then names the one person.
+//! Called by decisions, policy and quorum.
 
 use std::collections::BTreeMap;
 
 use chrono::{NaiveDateTime, Utc};
 use ssh_key::public::KeyData;
-use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
+use ssh_key::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey};
 
-use super::ApproveError;
+use super::{ApproveError, certificate};
 use crate::model::time::format_ms;
 
 const RSA_BITS_MIN: usize = 3072;
@@ -18,7 +19,9 @@ const RSA_BITS_MIN: usize = 3072;
 /// One line of the file.
 #[derive(Debug, Clone)]
 struct Signer {
+    /// Of an authority the patterns of those whom it may speak for.
     principal: String,
+    is_authority: bool,
     namespaces: Option<Vec<String>>,
     valid_after_ms: Option<i64>,
     valid_before_ms: Option<i64>,
@@ -82,6 +85,17 @@ impl Signers {
             };
             let signer = parse_line(line).map_err(invalid)?;
             let print = fingerprint(&signer.key);
+            if signers.iter().any(|other: &Signer| {
+                other.key == signer.key && other.is_authority != signer.is_authority
+            }) {
+                return Err(invalid(
+                    "this key issues certificates and would sign as a person too".to_owned(),
+                ));
+            }
+            if signer.is_authority {
+                signers.push(signer);
+                continue;
+            }
             if let Some(other) = owners.insert(print, signer.principal.clone())
                 && other != signer.principal
             {
@@ -116,9 +130,16 @@ impl Signers {
         })
     }
 
-    /// Everybody who is named.
-    pub fn principals(&self) -> impl Iterator<Item = &str> {
-        self.signers.iter().map(|signer| signer.principal.as_str())
+    /// Whether somebody of this name could sign: by a key of theirs, or by a certificate.
+    #[must_use]
+    pub fn know(&self, name: &str) -> bool {
+        self.signers.iter().any(|signer| {
+            if signer.is_authority {
+                certificate::matches(&signer.principal, name)
+            } else {
+                signer.principal == name
+            }
+        })
     }
 
     /// Whose key this is at an instant, for a namespace; the error says why it counts for nobody.
@@ -133,20 +154,89 @@ impl Signers {
             return Err(format!("the key {print} is revoked"));
         }
         let mut why = format!("the key {print} is in no line of allowed_signers");
-        for signer in self.signers.iter().filter(|signer| signer.key == *key) {
-            if let Some(namespaces) = &signer.namespaces
-                && !namespaces.iter().any(|name| name == namespace)
-            {
-                why = format!("the key {print} may not sign `{namespace}`");
-            } else if signer.valid_after_ms.is_some_and(|from| at_ms < from) {
-                why = format!("the key {print} is not valid yet at {}", format_ms(at_ms));
-            } else if signer.valid_before_ms.is_some_and(|until| at_ms >= until) {
-                why = format!("the key {print} is no longer valid at {}", format_ms(at_ms));
-            } else {
-                return Ok(signer.principal.clone());
+        let own = |signer: &&Signer| !signer.is_authority && signer.key == *key;
+        for signer in self.signers.iter().filter(own) {
+            match signer.objection(&print, namespace, at_ms) {
+                None => return Ok(signer.principal.clone()),
+                Some(objection) => why = objection,
             }
         }
         Err(why)
+    }
+
+    /// Whom a certificate names, where its authority may speak for them.
+    pub(super) fn principal_of_certificate(
+        &self,
+        shown: &Certificate,
+        namespace: &str,
+        at_ms: i64,
+    ) -> Result<String, String> {
+        let key = fingerprint(shown.public_key());
+        let authority = fingerprint(shown.signature_key());
+        for print in [&key, &authority] {
+            if self.revoked.contains(print) {
+                return Err(format!("the key {print} is revoked"));
+            }
+        }
+        if let Some(why) = certificate::fault(shown).or_else(|| unfit(shown.signature_key())) {
+            return Err(why);
+        }
+        let mut why = format!("its authority {authority} is in no line of allowed_signers");
+        let its = |signer: &&Signer| signer.is_authority && signer.key == *shown.signature_key();
+        for line in self.signers.iter().filter(its) {
+            if let Some(objection) = line.objection(&authority, namespace, at_ms) {
+                why = objection;
+                continue;
+            }
+            if !certificate::holds(shown, at_ms) {
+                return Err(format!(
+                    "its signature does not hold, or it is not valid at {}",
+                    format_ms(at_ms)
+                ));
+            }
+            match certificate::person(shown, &line.principal) {
+                // A key that is somebody's own is nobody else's by way of a certificate.
+                Ok(name) => {
+                    let other = self.signers.iter().find(|signer| {
+                        !signer.is_authority
+                            && signer.key == *shown.public_key()
+                            && signer.principal != name
+                    });
+                    return match other {
+                        None => Ok(name),
+                        Some(other) => Err(format!(
+                            "its key belongs to `{}` already: one person would count as two",
+                            other.principal
+                        )),
+                    };
+                }
+                Err(objection) => why = objection,
+            }
+        }
+        Err(why)
+    }
+}
+
+impl Signer {
+    /// Why the line does not stand for its key.
+    fn objection(&self, print: &str, namespace: &str, at_ms: i64) -> Option<String> {
+        if let Some(namespaces) = &self.namespaces
+            && !namespaces.iter().any(|name| name == namespace)
+        {
+            Some(format!("the key {print} may not sign `{namespace}`"))
+        } else if self.valid_after_ms.is_some_and(|from| at_ms < from) {
+            Some(format!(
+                "the key {print} is not valid yet at {}",
+                format_ms(at_ms)
+            ))
+        } else if self.valid_before_ms.is_some_and(|until| at_ms >= until) {
+            Some(format!(
+                "the key {print} is no longer valid at {}",
+                format_ms(at_ms)
+            ))
+        } else {
+            None
+        }
     }
 }
 
@@ -154,14 +244,10 @@ impl Signers {
 fn parse_line(line: &str) -> Result<Signer, String> {
     let mut words = words(line)?.into_iter();
     let principal = words.next().unwrap_or_default();
-    if principal.is_empty() || principal.contains(['*', '?', ',', '!']) {
-        return Err(format!(
-            "`{principal}` must be one person's name: lists and patterns cannot stand in a role"
-        ));
-    }
     let mut rest: Vec<String> = words.collect();
     let mut signer = Signer {
         principal,
+        is_authority: false,
         namespaces: None,
         valid_after_ms: None,
         valid_before_ms: None,
@@ -180,14 +266,17 @@ fn parse_line(line: &str) -> Result<Signer, String> {
                 }
                 "valid-after" => signer.valid_after_ms = Some(instant(value)?),
                 "valid-before" => signer.valid_before_ms = Some(instant(value)?),
-                "cert-authority" => {
-                    return Err(
-                        "certificate authorities are not supported: name each key".to_owned()
-                    );
-                }
+                "cert-authority" => signer.is_authority = true,
                 other => return Err(format!("the option `{other}` is not known")),
             }
         }
+    }
+    let one = !signer.principal.contains(['*', '?', ',', '!']);
+    if signer.principal.is_empty() || !(one || signer.is_authority) {
+        return Err(format!(
+            "`{}` must be one person's name: lists and patterns stand only with cert-authority",
+            signer.principal
+        ));
     }
     let key = PublicKey::from_openssh(&rest.join(" "))
         .map_err(|error| format!("it holds no public key: {error}"))?;
@@ -317,7 +406,10 @@ mod tests {
             (format!("ada {ADA}\neve {ADA}\n"), "count as two"),
             (format!("* {ADA}\n"), "one person"),
             (format!("ada,bob {ADA}\n"), "one person"),
-            (format!("ada cert-authority {ADA}\n"), "not supported"),
+            (
+                format!("ada {ADA}\n*@x cert-authority {ADA}\n"),
+                "issues certificates",
+            ),
             (format!("ada shiny {ADA}\n"), "not known"),
             ("ada ssh-ed25519 AAAA\n".to_owned(), "no public key"),
         ] {
@@ -325,5 +417,11 @@ mod tests {
             assert!(error.contains(why), "{error}");
         }
         assert!(Signers::parse(&format!("ada {ADA}\nada {BOB}\n"), "").is_ok());
+        let authority = format!("*@x,!eve@x cert-authority {BOB}\nada {ADA}\n");
+        let signers = Signers::parse(&authority, "").unwrap();
+        let known = ["ada", "bob@x", "eve@x", "bob"].map(|name| signers.know(name));
+        assert_eq!(known, [true, true, false, false]);
+        // An authority's own signature is nobody's.
+        assert!(signers.principal_of(&key(BOB), "x", 0).is_err());
     }
 }

@@ -1,23 +1,21 @@
 //! Owns how commands reach the audit log: the pipeline's key, the lease, the policy's files and the
 //! inbox, all as the configuration names them.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::{CODE_VERSION, say};
+use super::{CODE_VERSION, authors, say};
 use crate::approve::{
     AuthorityFiles, DECISION_BYTES_MAX, Head, Imported, Incoming, Kind, LOG_LEASE, Log,
-    PipelineKey, Records, State, Verdict, VerifyingKey, import, visible,
+    PipelineKey, Records, Verdict, VerifyingKey, import,
 };
 use crate::config::Config;
 use crate::lake::bucket::Bucket;
 use crate::lake::{LEASE_EXPIRY, Lake, Lease};
 use crate::model::canonical::sha256_hex;
-use crate::report::{GovernanceView, OutcomeView};
 
 /// Files of an inbox beyond these are not looked at: nobody decides that much.
 const INBOX_MAX: usize = 10_000;
@@ -129,10 +127,12 @@ impl Books {
             });
         };
         let inbox = inbox(config).await?;
+        let authors = authors::of_policy(config);
         let authority = AuthorityFiles {
             policy: &files.policy,
             allowed_signers: &files.allowed_signers,
             revoked: &files.revoked,
+            authors: &authors,
         };
         let imported = import(
             &self.log,
@@ -182,60 +182,6 @@ impl Books {
             .await?;
         let index = head.checkpoint.size - 1;
         Ok(self.log.prove(&head, index).await?.to_text())
-    }
-
-    /// What the report says of decisions; `None` before the log's first checkpoint.
-    pub(super) async fn governance(
-        &self,
-        imported: &Imported,
-    ) -> Result<Option<GovernanceView>, CliError> {
-        let Some(head) = &imported.head else {
-            return Ok(None);
-        };
-        let records = &imported.records;
-        let mut funnel: BTreeMap<State, usize> = BTreeMap::new();
-        let mut break_glass = Vec::new();
-        for (_, recommendation, standing) in records.decided(super::now_ms()) {
-            *funnel.entry(standing.state).or_default() += 1;
-            if standing.break_glass {
-                break_glass.push(visible(&recommendation.subject()));
-            }
-        }
-        // The last that was seen of each.
-        let mut last: BTreeMap<&str, &str> = BTreeMap::new();
-        for entry in records.entries.iter().filter(|e| e.kind == Kind::Outcome) {
-            last.insert(
-                entry.text("recommendation_id"),
-                entry.text("outcome_sha256"),
-            );
-        }
-        let mut outcomes = Vec::new();
-        for (id, sha256) in last {
-            let Some(bytes) = self.log.blob(sha256).await? else {
-                continue;
-            };
-            let told: Value = serde_json::from_slice(&bytes)
-                .map_err(|error| CliError::Unexpected(error.to_string()))?;
-            let usd = |value: &Value| {
-                let monthly = value["monthly_usd"].as_str();
-                monthly.map_or_else(|| "not yet known".to_owned(), |usd| format!("${usd}"))
-            };
-            outcomes.push(OutcomeView {
-                recommendation: visible(id),
-                state: told["state"].as_str().unwrap_or_default().to_owned(),
-                predicted: usd(&told["predicted"]),
-                realised: usd(&told["realised"]),
-            });
-        }
-        Ok(Some(GovernanceView {
-            checkpoint: head.note.clone(),
-            funnel: funnel
-                .into_iter()
-                .map(|(state, count)| (state.word().to_owned(), count))
-                .collect(),
-            break_glass,
-            outcomes,
-        }))
     }
 
     /// Appends entries, with one that names the key where another key signed before.
@@ -317,6 +263,23 @@ async fn inbox(config: &Config) -> Result<Vec<Incoming>, CliError> {
         });
     }
     Ok(incoming)
+}
+
+/// What the log says, for a run that has not opened it for writing yet; `None` before there is a key.
+pub(super) async fn read_records(
+    config: &Config,
+    lake: &Lake,
+    output: &Path,
+) -> Result<Option<Records>, CliError> {
+    let mut public = key_path(config, output).into_os_string();
+    public.push(".pub");
+    if !Path::new(&public).exists() {
+        return Ok(None);
+    }
+    let key = VerifyingKey::open(Path::new(&public))?;
+    let log = Log::new(lake.audit_log(), verifying_keys(config, &key)?);
+    let head = log.head().await?;
+    Ok(Some(Records::load(&log, head.as_ref(), "").await?))
 }
 
 /// The log opened for reading.

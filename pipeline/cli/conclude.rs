@@ -2,6 +2,7 @@
 //! beside the ledger. It decides nothing itself: it brings the rooms together.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
@@ -10,7 +11,8 @@ use datafusion::scalar::ScalarValue;
 use super::error::CliError;
 use super::given::{Bill, billed_nodes, bills, measurements};
 use super::stages::Workspace;
-use super::{CODE_VERSION, remedies, say};
+use super::{CODE_VERSION, outcome_rows, outcomes, remedies, say};
+use crate::approve::{Outcome, scoreboard};
 use crate::catalogue;
 use crate::config::{Config, SloSection};
 use crate::detect::economics::bill::{self, BillLine};
@@ -173,6 +175,7 @@ pub(super) struct Concluded {
     pub clusters: Vec<String>,
     pub detection: Detection,
     pub evidence: Evidence,
+    pub outcomes: Vec<Outcome>,
 }
 
 /// Prices, places, detects, keeps the evidence, stages the rows.
@@ -182,6 +185,7 @@ pub(super) async fn conclude(
     settings: &Settings,
     window: TimeWindow,
     ends: &BTreeMap<String, i64>,
+    output: &Path,
 ) -> Result<Concluded, CliError> {
     work.digests.extend(settings.digests.clone());
     let clusters: Vec<String> = ends
@@ -189,6 +193,15 @@ pub(super) async fn conclude(
         .filter(|name| work.config.file.clusters.iter().any(|c| c.name == **name))
         .cloned()
         .collect();
+    // What became of earlier predictions says how wide the next bands are.
+    let told = outcomes::before_run(
+        work.config,
+        work.lake,
+        work.base.as_ref(),
+        &settings.bills,
+        output,
+    )
+    .await?;
     let session = work.session().await?;
     let results = window_queries(&session, queries, window).await?;
     let result = |name: &str| -> Result<&Vec<RecordBatch>, CliError> {
@@ -275,6 +288,10 @@ pub(super) async fn conclude(
         placements,
         first_seen: first_seen(work).await?,
         accepted: settings.accepted.clone(),
+        bands: scoreboard(&told)
+            .into_iter()
+            .map(|(detector, score)| (detector, score.band_percent))
+            .collect(),
     };
     for entry in crate::detect::accepted::expired(&inputs.accepted, window.end_ms) {
         say(&format!(
@@ -338,6 +355,9 @@ pub(super) async fn conclude(
         let priced = prices_batch(&priced).map_err(failed("prices"))?;
         let billed = bill_lines.remove(cluster).unwrap_or_default();
         let billed = bill_lines_batch(&billed).map_err(failed("bill_lines"))?;
+        let of_cluster: Vec<&Outcome> = told.iter().filter(|o| o.cluster == *cluster).collect();
+        let outcomes = outcome_rows::batch(&of_cluster)?;
+        work.stage("outcomes", &partition, vec![outcomes]).await?;
         work.stage("bill_lines", &partition, vec![billed]).await?;
         work.stage("placements", &partition, vec![placed]).await?;
         work.stage("prices", &partition, vec![priced]).await?;
@@ -368,6 +388,7 @@ pub(super) async fn conclude(
         clusters,
         detection,
         evidence,
+        outcomes: told,
     })
 }
 

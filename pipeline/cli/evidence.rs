@@ -268,35 +268,6 @@ pub(super) async fn verify(
         .find(|line| line.contains(&quoted))
         .ok_or_else(|| fault("its findings lack the one it is about".to_owned()))?;
 
-    // All of this is the signer's now, so its SQL may run.
-    let blob = |sha256: &str| files.get(&format!("evidence/{sha256}"));
-    let evidence = EvidenceManifest::from_bytes(
-        blob(digest).ok_or_else(|| fault("it lacks its evidence".to_owned()))?,
-        digest,
-    )?;
-    let fetch = |sha256: String| {
-        let found = blob(&sha256).map(|bytes| Bytes::copy_from_slice(bytes));
-        async move { found.ok_or_else(|| format!("the archive lacks {sha256}")) }
-    };
-    let replayed = replay(&evidence, fetch, id).await?;
-    if replayed != stored {
-        return Err(fault(format!(
-            "the replay of `{}` gives other bytes:\n{}",
-            visible(handle),
-            visible(&replayed)
-        )));
-    }
-    lines.push(format!(
-        "`{}` replayed from {} rows of {} tables: equal, byte for byte",
-        visible(handle),
-        evidence
-            .tables
-            .iter()
-            .map(|table| table.rows)
-            .sum::<usize>(),
-        evidence.tables.len()
-    ));
-
     let signers = match allowed_signers {
         Some(path) => Some(Signers::parse(&String::from_utf8_lossy(&read(path)?), "")?),
         None => None,
@@ -331,6 +302,36 @@ pub(super) async fn verify(
             entry.index
         ));
     }
+
+    // All that is signed has verified, so its SQL may run: it takes longest, and what is broken is
+    // found before.
+    let blob = |sha256: &str| files.get(&format!("evidence/{sha256}"));
+    let evidence = EvidenceManifest::from_bytes(
+        blob(digest).ok_or_else(|| fault("it lacks its evidence".to_owned()))?,
+        digest,
+    )?;
+    let fetch = |sha256: String| {
+        let found = blob(&sha256).map(|bytes| Bytes::copy_from_slice(bytes));
+        async move { found.ok_or_else(|| format!("the archive lacks {sha256}")) }
+    };
+    let replayed = replay(&evidence, fetch, id).await?;
+    if replayed != stored {
+        return Err(fault(format!(
+            "the replay of `{}` gives other bytes:\n{}",
+            visible(handle),
+            visible(&replayed)
+        )));
+    }
+    lines.push(format!(
+        "`{}` replayed from {} rows of {} tables: equal, byte for byte",
+        visible(handle),
+        evidence
+            .tables
+            .iter()
+            .map(|table| table.rows)
+            .sum::<usize>(),
+        evidence.tables.len()
+    ));
     let mut out = std::io::stdout().lock();
     for line in lines {
         writeln!(out, "{line}").map_err(CliError::Stdout)?;

@@ -1,55 +1,102 @@
-//! Owns `decisions outcomes`: what became of everything that was exported, predicted beside realised,
-//! logged where it is news.
+//! Owns what became of everything that was exported, as a run and `decisions outcomes` see it: fates
+//! from the newest snapshots, days, latencies and prices of the newest publication, the bill that is
+//! given. Arithmetic is `approve`'s; what is news goes into the log.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
-use serde_json::{Value, json};
+use rust_decimal::Decimal;
+use serde_json::Value;
 
 use super::args::ConfigArg;
 use super::books::{self, Books};
 use super::data;
 use super::error::CliError;
 use super::export::Cluster;
+use super::given::{Bill, bills};
 use crate::approve::{
-    ChangeFate, Day, Fate, Kind, PipelineKey, Records, Seen, follow, outcome, realised, visible,
+    ChangeFate, DAYS_MAX, Day, Head, Kind, Latency, Outcome, PipelineKey, Realised, Records, Score,
+    Seen, follow, held, realised, scoreboard, visible,
 };
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::lake::columns::{int, usd, usd_at};
-use crate::lake::{Lake, LakeError, LakeView, read_only_sql};
+use crate::inventory::changed_by;
+use crate::lake::columns::{int, int_at, text, usd, usd_at};
+use crate::lake::{Lake, LakeError, LakeView, Publication, read_only_sql};
 use crate::model::canonical::{sha256_hex, to_canonical};
+use crate::model::time::{DAY_MS, date_of, format_ms};
+
+/// Days that are read before a change: four weeks, and as many holes among them.
+const LOOK_BACK_MS: i64 = 2 * DAYS_MAX as i64 * DAY_MS;
+const MICROS_PER_MILLI: i64 = 1000;
 
 pub(super) async fn outcomes(args: &ConfigArg) -> Result<Exit, CliError> {
     let config = Config::load(&args.config)?;
     let (lake, publication) = data::published(&config, None).await?;
-    let session = data::session(&lake, &LakeView::published(&publication)).await?;
+    let bills = bills(&config, &mut BTreeMap::new())?;
     let output = config.resolve(&config.file.report.output);
     let (key, _) = PipelineKey::open_or_create(&books::key_path(&config, &output))?;
     let books = Books::open(&config, &lake, key).await?;
-    let done = observe(&lake, &session, &books).await;
+    let done = async {
+        let head = books.log.recover(&books.key).await?;
+        let records = Records::load(&books.log, head.as_ref(), "").await?;
+        let told = observe(&lake, &publication, &records, &bills).await?;
+        record(&books, &records, &told).await?;
+        Ok::<_, CliError>(told)
+    }
+    .await;
     books.close().await?;
-    let lines = done?;
+    let told = done?;
     let mut out = std::io::stdout().lock();
-    for line in lines {
-        writeln!(out, "{}", visible(&line)).map_err(CliError::Stdout)?;
+    let mut print = |text: &str| writeln!(out, "{}", visible(text)).map_err(CliError::Stdout);
+    if told.is_empty() {
+        print("nothing was exported yet")?;
+    }
+    for one in &told {
+        print(&line(one))?;
+    }
+    for (detector, score) in scoreboard(&told) {
+        print(&score_line(&detector, &score))?;
     }
     Ok(Exit::Done)
 }
 
+/// What a run knows of outcomes before it predicts anew: nothing before the first publication and
+/// the first log.
+pub(super) async fn before_run(
+    config: &Config,
+    lake: &Lake,
+    base: Option<&Publication>,
+    bills: &[Bill],
+    output: &Path,
+) -> Result<Vec<Outcome>, CliError> {
+    let Some(base) = base else {
+        return Ok(Vec::new());
+    };
+    let Some(records) = books::read_records(config, lake, output).await? else {
+        return Ok(Vec::new());
+    };
+    observe(lake, base, &records, bills).await
+}
+
+/// Looks at every plan that the log holds.
 async fn observe(
     lake: &Lake,
-    session: &SessionContext,
-    books: &Books,
-) -> Result<Vec<String>, CliError> {
-    let head = books.log.recover(&books.key).await?;
-    let records = Records::load(&books.log, head.as_ref(), "").await?;
+    publication: &Publication,
+    records: &Records,
+    bills: &[Bill],
+) -> Result<Vec<Outcome>, CliError> {
+    let mut told = Vec::new();
+    if records.plans.is_empty() {
+        return Ok(told);
+    }
+    let session = data::session(lake, &LakeView::published(publication)).await?;
     let mut clusters: BTreeMap<String, Cluster> = BTreeMap::new();
-    let mut lines = Vec::new();
-    let mut entries = Vec::new();
+    let mut billed: BTreeMap<String, Option<BTreeMap<i64, Decimal>>> = BTreeMap::new();
     for (_, exported_ms, plan) in &records.plans {
         for item in plan["items"]
             .as_array()
@@ -59,41 +106,74 @@ async fn observe(
             if !clusters.contains_key(&name) {
                 let read = Cluster::read(lake, &name).await?;
                 clusters.insert(name.clone(), read);
+                billed.insert(name.clone(), by_day(bills, &name));
             }
             let fates = fates(item, *exported_ms, &clusters[&name]);
-            let changed_ms = fates
-                .iter()
-                .filter(|one| one.fate == Fate::Applied)
-                .filter_map(|one| one.seen_ms)
-                .max();
-            let saved = match changed_ms {
-                Some(ms) => realised(&days(session, item).await?, ms),
-                None => None,
-            };
-            let told = outcome(item, *exported_ms, &fates, saved.as_ref());
-            lines.push(line(&told));
-            let bytes = to_canonical(&told)
-                .map_err(|error| CliError::Unexpected(error.to_string()))?
-                .into_bytes();
-            let sha256 = sha256_hex(&bytes);
-            let known = records
-                .entries
-                .iter()
-                .any(|entry| entry.kind == Kind::Outcome && entry.text("outcome_sha256") == sha256);
-            if !known {
-                books.log.put_blob(&bytes).await?;
-                let body = json!({"outcome_sha256": sha256, "recommendation_id": told["recommendation_id"], "state": told["state"]});
-                entries.push((Kind::Outcome, body));
-            }
+            let (saved, latency) = measured(&session, item, &fates, billed[&name].as_ref()).await?;
+            told.push(Outcome::of(item, *exported_ms, fates, saved, latency));
         }
     }
-    if !entries.is_empty() {
-        books.append(entries).await?;
+    Ok(told)
+}
+
+/// What an item saved while it stood, and the latencies on both sides.
+async fn measured(
+    session: &SessionContext,
+    item: &Value,
+    fates: &[ChangeFate],
+    billed: Option<&BTreeMap<i64, Decimal>>,
+) -> Result<(Option<Realised>, [Latency; 2]), CliError> {
+    let mut latency = [Latency::default(); 2];
+    let Some(held) = held(fates) else {
+        return Ok((None, latency));
+    };
+    let days = days(session, item, held.before_ms - LOOK_BACK_MS).await?;
+    let saved = realised(&days, held, billed);
+    if let Some(saved) = &saved {
+        for (side, span) in latency.iter_mut().zip([saved.before_ms, saved.after_ms]) {
+            *side = latency_of(session, item, span).await?;
+        }
     }
-    if lines.is_empty() {
-        lines.push("nothing was exported yet".to_owned());
+    Ok((saved, latency))
+}
+
+/// Logs what the log does not hold yet. The caller holds the lease.
+pub(super) async fn record(
+    books: &Books,
+    records: &Records,
+    told: &[Outcome],
+) -> Result<Option<Head>, CliError> {
+    let mut entries: Vec<(Kind, Value)> = Vec::new();
+    for one in told {
+        let bytes = to_canonical(&one.value())
+            .map_err(|error| CliError::Unexpected(error.to_string()))?
+            .into_bytes();
+        let sha256 = sha256_hex(&bytes);
+        let known = records
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == Kind::Outcome)
+            .map(|entry| entry.text("outcome_sha256"))
+            .chain(
+                entries
+                    .iter()
+                    .filter_map(|(_, body)| body["outcome_sha256"].as_str()),
+            )
+            .any(|known| known == sha256);
+        if !known {
+            books.log.put_blob(&bytes).await?;
+            let body = serde_json::json!({
+                "outcome_sha256": sha256,
+                "recommendation_id": one.recommendation_id,
+                "state": one.state,
+            });
+            entries.push((Kind::Outcome, body));
+        }
     }
-    Ok(lines)
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    books.append(entries).await.map(Some)
 }
 
 fn fates(item: &Value, exported_ms: i64, cluster: &Cluster) -> Vec<ChangeFate> {
@@ -119,21 +199,26 @@ fn fates(item: &Value, exported_ms: i64, cluster: &Cluster) -> Vec<ChangeFate> {
                 })
             })
             .collect();
-        follow(change, exported_ms, &versions, listed_ms)
+        follow(change, exported_ms, &versions, listed_ms, &changed_by)
     };
     changes.iter().map(follow_one).collect()
 }
 
-async fn days(session: &SessionContext, item: &Value) -> Result<Vec<Day>, CliError> {
+fn subject(item: &Value) -> Vec<(&'static str, ScalarValue)> {
     let text = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
     let workload = text("workload");
     let (kind, name) = workload.split_once('/').unwrap_or(("", &workload));
-    let params = vec![
+    vec![
         ("cluster", ScalarValue::from(text("cluster"))),
         ("namespace", ScalarValue::from(text("namespace"))),
         ("kind", ScalarValue::from(kind)),
         ("workload", ScalarValue::from(name)),
-    ];
+    ]
+}
+
+async fn days(session: &SessionContext, item: &Value, from_ms: i64) -> Result<Vec<Day>, CliError> {
+    let mut params = subject(item);
+    params.push(("from_date", ScalarValue::from(date_of(from_ms))));
     let sql = include_str!("../../queries/report/outcome_days.sql");
     let batches = read_only_sql(session, sql, params)
         .await?
@@ -149,7 +234,7 @@ async fn days(session: &SessionContext, item: &Value) -> Result<Vec<Day>, CliErr
                 out.push(Day {
                     day_ms: day.value(row),
                     cost_usd,
-                    demand: tokens.value(row),
+                    demand: int_at(&tokens, row),
                 });
             }
         }
@@ -157,39 +242,159 @@ async fn days(session: &SessionContext, item: &Value) -> Result<Vec<Day>, CliErr
     Ok(out)
 }
 
-fn line(told: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
-    let mut line = format!(
-        "{}  {:<14} predicted ${} a month ({} to {})",
-        text(&told["recommendation_id"]),
-        text(&told["state"]),
-        text(&told["predicted"]["monthly_usd"]),
-        text(&told["predicted"]["low_usd"]),
-        text(&told["predicted"]["high_usd"])
-    );
-    let realised = &told["realised"];
-    if realised.is_null() {
-        line.push_str(", realised not yet known");
-    } else {
-        let _ = write!(
-            line,
-            ", realised ${} ({} to {})",
-            text(&realised["monthly_usd"]),
-            text(&realised["low_usd"]),
-            text(&realised["high_usd"])
-        );
+async fn latency_of(
+    session: &SessionContext,
+    item: &Value,
+    (from_ms, to_ms): (i64, i64),
+) -> Result<Latency, CliError> {
+    let mut params = subject(item);
+    params.push(("from_ms", ScalarValue::Int64(Some(from_ms))));
+    params.push(("to_ms", ScalarValue::Int64(Some(to_ms))));
+    let sql = include_str!("../../queries/report/outcome_latency.sql");
+    let batches = read_only_sql(session, sql, params)
+        .await?
+        .collect()
+        .await
+        .map_err(|cause| LakeError::sql("read the latencies of a workload", cause))?;
+    let mut told = Latency::default();
+    for batch in &batches {
+        let (names, p95) = (text(batch, "histogram")?, int(batch, "p95_micro")?);
+        for row in 0..batch.num_rows() {
+            // The last bucket has no bound: what lies in it is not known.
+            let ms = int_at(&p95, row)
+                .filter(|micros| *micros < i64::MAX)
+                .map(|micros| (micros + MICROS_PER_MILLI / 2) / MICROS_PER_MILLI);
+            match names.value(row) {
+                "ttft" => told.ttft_ms = ms,
+                _ => told.itl_ms = ms,
+            }
+        }
     }
-    for change in told["changes"]
-        .as_array()
-        .map_or(&[] as &[Value], Vec::as_slice)
-    {
-        if let (Some(seen), Some(by)) = (change["seen"].as_str(), change["by"].as_str()) {
+    Ok(told)
+}
+
+/// What a cluster's bills charge for usage, by full day; `None` where none is given.
+fn by_day(bills: &[Bill], cluster: &str) -> Option<BTreeMap<i64, Decimal>> {
+    let charges = || {
+        bills
+            .iter()
+            .filter(|bill| bill.cluster == cluster)
+            .flat_map(|bill| &bill.charges)
+            .filter(|charge| charge.is_usage && charge.start_ms < charge.end_ms)
+    };
+    let first = charges().map(|charge| charge.start_ms).min()?;
+    let last = charges().map(|charge| charge.end_ms).max()?;
+    let day_of = |ms: i64| ms.div_euclid(DAY_MS) * DAY_MS;
+    let mut days: BTreeMap<i64, Decimal> = BTreeMap::new();
+    let mut day = day_of(first + DAY_MS - 1);
+    while day + DAY_MS <= last {
+        days.insert(day, Decimal::ZERO);
+        day += DAY_MS;
+    }
+    for charge in charges() {
+        let length = Decimal::from(charge.end_ms - charge.start_ms);
+        for (day, usd) in days.range_mut(day_of(charge.start_ms)..charge.end_ms) {
+            let ms = charge.end_ms.min(day + DAY_MS) - charge.start_ms.max(*day);
+            let share = charge.effective_usd.checked_mul(Decimal::from(ms))? / length;
+            *usd = usd.checked_add(share)?;
+        }
+    }
+    Some(days)
+}
+
+/// Dollars a month with their range, for people.
+pub(super) fn range(
+    middle: Option<Decimal>,
+    low: Option<Decimal>,
+    high: Option<Decimal>,
+) -> String {
+    let usd =
+        |usd: Option<Decimal>| usd.map_or_else(|| "unknown".to_owned(), |usd| format!("${usd:.2}"));
+    format!("{} ({} to {})", usd(middle), usd(low), usd(high))
+}
+
+/// Two latencies side by side, where either is known.
+pub(super) fn latencies(one: &Outcome) -> Option<String> {
+    let ms = |ms: Option<i64>| ms.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms} ms"));
+    let told = |what: &str, pick: fn(&Latency) -> Option<i64>| {
+        let [predicted, before, after] =
+            [one.predicted_latency, one.latency_before, one.latency_after].map(|l| pick(&l));
+        (predicted.is_some() || after.is_some()).then(|| {
+            format!(
+                "{what} p95 {} predicted, {} before, {} after",
+                ms(predicted),
+                ms(before),
+                ms(after)
+            )
+        })
+    };
+    let both = [told("TTFT", |l| l.ttft_ms), told("ITL", |l| l.itl_ms)];
+    let known: Vec<String> = both.into_iter().flatten().collect();
+    (!known.is_empty()).then(|| known.join("; "))
+}
+
+/// When and by whose hand, where anything was seen.
+pub(super) fn hands(one: &Outcome) -> Option<String> {
+    let [applied, ended] = one.sights();
+    let said = [("applied", applied), ("ended", ended)].map(|(what, sight)| {
+        sight.map(|sight| {
+            format!(
+                "{what} between {} and {} by {}",
+                format_ms(sight.not_before_ms),
+                format_ms(sight.seen_ms),
+                sight.by.as_deref().unwrap_or("an unknown hand")
+            )
+        })
+    });
+    let known: Vec<String> = said.into_iter().flatten().collect();
+    (!known.is_empty()).then(|| known.join(", "))
+}
+
+fn line(one: &Outcome) -> String {
+    let mut line = format!(
+        "{}  {:<14} predicted {} a month",
+        one.recommendation_id,
+        one.state,
+        range(
+            one.predicted_usd,
+            one.predicted_low_usd,
+            one.predicted_high_usd
+        )
+    );
+    match &one.realised {
+        None => line.push_str(", realised not yet known"),
+        Some(saved) => {
             let _ = write!(
                 line,
-                "; {} seen {seen}, written by {by}",
-                text(&change["fate"])
+                ", realised {} over {} days against {} before{}",
+                range(
+                    Some(saved.monthly_usd),
+                    Some(saved.low_usd),
+                    Some(saved.high_usd)
+                ),
+                saved.days_after,
+                saved.days_before,
+                match saved.billed_usd {
+                    Some(usd) if saved.capped => format!(", held to the bill's ${usd:.2}"),
+                    Some(usd) => format!(", the bill fell by ${usd:.2}"),
+                    None => String::new(),
+                }
             );
         }
     }
+    for more in [hands(one), latencies(one)].into_iter().flatten() {
+        let _ = write!(line, "; {more}");
+    }
     line
 }
+
+/// A detector's record, for people.
+pub(super) fn score_line(detector: &str, score: &Score) -> String {
+    format!(
+        "{detector}: {} of {} outcomes inside their bands, ${:.2} realised of ${:.2} predicted a month; its next bands are {} % as wide",
+        score.inside, score.outcomes, score.realised_usd, score.predicted_usd, score.band_percent
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::conclude::Concluded;
 use super::error::CliError;
 use super::stages::Workspace;
-use super::{CODE_VERSION, books, data, report_data, say};
+use super::{CODE_VERSION, books, data, governance, outcomes, report_data, say};
 use crate::approve::{
     Envelope, ManifestInput, PipelineKey, RecommendationEntry, Subject, statement_bytes,
 };
@@ -96,7 +96,14 @@ pub(super) async fn publish(
         ));
     }
     let mut books = books::Books::open(config, lake, key).await?;
-    let imported = books.import(config).await;
+    let imported = async {
+        let mut imported = books.import(config).await?;
+        // In the log before they are in the report.
+        let logged = outcomes::record(&books, &imported.records, &concluded.outcomes).await?;
+        imported.head = logged.or(imported.head);
+        Ok::<_, CliError>(imported)
+    }
+    .await;
     // Given back while the report is rendered, which can fail on a user's template.
     books.close().await?;
     let imported = imported?;
@@ -105,7 +112,7 @@ pub(super) async fn publish(
         digests.insert("authority".to_owned(), authority.sha256.clone());
     }
     let mut view = ReportView::new(&data);
-    view.governance = books.governance(&imported).await?;
+    view.governance = governance::view(&imported, &concluded.outcomes, super::now_ms());
     let templates = config
         .file
         .report

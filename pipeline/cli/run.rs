@@ -86,7 +86,8 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
         work.inventory(TimeWindow::new(span.start_ms - DAY_MS, span.end_ms), &ends)
             .await?;
         work.derive(&queries, span, &ends).await?;
-        let concluded = conclude::conclude(&mut work, &queries, &settings, window, &ends).await?;
+        let concluded =
+            conclude::conclude(&mut work, &queries, &settings, window, &ends, &output).await?;
         publish::publish(work, concluded, window, span, &output).await
     }
     .await;

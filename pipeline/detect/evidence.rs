@@ -48,6 +48,8 @@ pub struct EvidenceManifest {
     pub first_seen: BTreeMap<String, i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted: Vec<Acceptance>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bands: BTreeMap<String, i64>,
     /// The inventory's answers to recommendations, by finding.
     pub answers_sha256: String,
     pub tables: Vec<TableEvidence>,
@@ -245,6 +247,7 @@ pub async fn collect(
             .map(|finding| (finding.finding_id.clone(), finding.first_seen_ms))
             .collect(),
         accepted: inputs.accepted.clone(),
+        bands: inputs.bands.clone(),
         answers_sha256,
         tables,
     };

@@ -103,6 +103,7 @@ where
         prices,
         first_seen: &manifest.first_seen,
         accepted: &manifest.accepted,
+        bands: &manifest.bands,
     };
     let answers = get_text(&manifest.answers_sha256).await?;
     let answers: BTreeMap<String, Answer> =

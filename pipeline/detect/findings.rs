@@ -64,6 +64,8 @@ pub struct Finding {
     pub net_monthly_usd: Option<Decimal>,
     pub net_p10_usd: Option<Decimal>,
     pub net_p90_usd: Option<Decimal>,
+    /// By how much earlier outcomes widened or narrowed the two, in percent.
+    pub band_percent: i64,
     /// The middle of the same draws; the net itself is their mean.
     pub net_p50_usd: Option<Decimal>,
     /// What the report ranks by: the net, discounted for doubt and disturbance. It is no money.
@@ -104,6 +106,7 @@ pub(super) struct Valued<'a> {
     /// What the bill drops over the window; `None` where nothing was claimed or it is not known.
     pub realised: Option<Realised>,
     pub acceptances: &'a [Acceptance],
+    pub band_percent: i64,
 }
 
 impl Valued<'_> {
@@ -153,6 +156,7 @@ impl Finding {
             assumes,
             realised,
             acceptances,
+            band_percent,
         } = valued;
         let id = finding_id(&detector.id, detector.major_version(), &row.grain);
         let overflow = || DetectError::Claims {
@@ -194,6 +198,11 @@ impl Finding {
             .transpose()?;
         let at = |pick: fn(&Quantiles) -> Decimal| per_month(drawn.as_ref().map(pick));
         let (net_p10, net_p50, net_p90) = (at(|q| q.p10)?, at(|q| q.p50)?, at(|q| q.p90)?);
+        let banded = |edge: Option<Decimal>| judge::scaled(net_monthly, edge, band_percent);
+        let (net_p10, net_p90) = (
+            banded(net_p10).ok_or_else(overflow)?,
+            banded(net_p90).ok_or_else(overflow)?,
+        );
         let sure = judge::confidence(&judge::Grounds {
             detector: &row.confidence,
             coverage: row.coverage,
@@ -290,6 +299,7 @@ impl Finding {
             net_monthly_usd: net_monthly,
             net_p10_usd: net_p10,
             net_p90_usd: net_p90,
+            band_percent,
             net_p50_usd: net_p50,
             priority_usd: judge::priority(
                 net_monthly,
@@ -329,7 +339,7 @@ impl Finding {
         if let (Some(value), Some(sha256)) = (&mut recommendation, self.recommendation_sha256()?) {
             value["sha256"] = sha256.into();
         }
-        Ok(to_canonical(&json!({
+        let mut value = json!({
             "finding_id": self.finding_id,
             "handle": self.handle,
             "detector": self.detector,
@@ -369,7 +379,11 @@ impl Finding {
             "reason": self.reason,
             "evidence": self.evidence,
             "evidence_digest": self.evidence_digest,
-        }))?)
+        });
+        if self.band_percent != 100 {
+            value["band_percent"] = self.band_percent.into();
+        }
+        Ok(to_canonical(&value)?)
     }
 }
 

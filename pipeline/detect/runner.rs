@@ -40,6 +40,8 @@ pub struct DetectInputs {
     pub first_seen: BTreeMap<String, i64>,
     /// What people accepted as waste for now.
     pub accepted: Vec<Acceptance>,
+    /// By how much outcomes widen or narrow the bands of a detector, in percent.
+    pub bands: BTreeMap<String, i64>,
 }
 
 /// A claim that was granted.
@@ -90,6 +92,7 @@ pub(super) struct ChainInputs<'a> {
     pub prices: PriceList,
     pub first_seen: &'a BTreeMap<String, i64>,
     pub accepted: &'a [Acceptance],
+    pub bands: &'a BTreeMap<String, i64>,
 }
 
 /// Runs the queries of `queries/window` in their order and registers each result under its name.
@@ -130,6 +133,7 @@ pub async fn detect(
         prices,
         first_seen: &inputs.first_seen,
         accepted: &inputs.accepted,
+        bands: &inputs.bands,
     };
     chain(session, queries, &inputs).await
 }
@@ -308,6 +312,7 @@ async fn run_one<'a>(
                     first_seen_ms,
                     assumes: Vec::new(),
                     acceptances: inputs.accepted,
+                    band_percent: inputs.bands.get(&detector.id).copied().unwrap_or(100),
                     realised: None,
                 },
                 claims,

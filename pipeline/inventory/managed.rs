@@ -74,6 +74,46 @@ pub(super) fn actor(body: &Value, path: &[Step], after_ms: i64, until_ms: i64) -
         .max_by_key(|actor| actor.at_ms)
 }
 
+/// Who changed the field that a JSON pointer names, after one instant and until another, as the object
+/// itself says; where the field is gone, of the nearest one above it.
+#[must_use]
+pub fn changed_by(body: &Value, pointer: &str, after_ms: i64, until_ms: i64) -> Option<String> {
+    let mut here = Some(body);
+    let mut path = Vec::new();
+    for part in pointer.split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        let next = match here {
+            Some(Value::Array(items)) => {
+                let item = part.parse().ok().and_then(|index: usize| items.get(index));
+                let name = item.and_then(|item| json::text(item, &["name"]));
+                path.push(match (name, part.parse::<usize>()) {
+                    (Some(name), _) => Step::Named(name.to_owned()),
+                    (None, Ok(index)) => Step::Index(index),
+                    (None, Err(_)) => break,
+                });
+                item
+            }
+            other => {
+                let next = other.and_then(|value| value.get(&part));
+                path.push(Step::Field(part));
+                next
+            }
+        };
+        here = next;
+    }
+    while !path.is_empty() {
+        if let Some(actor) = actor(body, &path, after_ms, until_ms) {
+            return Some(actor.name);
+        }
+        // An owner of something above that still stands there changed something else of it.
+        if here.is_some() {
+            return None;
+        }
+        path.pop();
+    }
+    None
+}
+
 /// Whether a field set holds a path; an empty set below the root stands for all that is under it.
 fn owns(fields: &Value, path: &[Step]) -> bool {
     let mut here = fields;
@@ -132,6 +172,24 @@ mod tests {
         assert_eq!(actor(&body, &replicas, 5_000, 15_000), None);
         let image = path(&["spec", "template", "spec", "containers", "=main", "image"]);
         assert_eq!(actor(&body, &image, 5_000, 15_000).unwrap().name, "helm");
+    }
+
+    #[test]
+    fn a_pointer_finds_its_owner_and_a_removed_field_the_owner_above() {
+        let body = json!({
+            "metadata": {"managedFields": [
+                {"manager": "argocd", "time": "1970-01-01T00:00:10Z", "fieldsV1": {"f:spec": {"f:parts": {"k:{\"name\":\"a\"}": {"f:n": {}}}}}},
+                {"manager": "kubectl-edit", "time": "1970-01-01T00:00:20Z", "fieldsV1": {"f:spec": {"f:min": {}}}},
+            ]},
+            "spec": {"min": 1, "parts": [{"name": "a", "n": 2}]},
+        });
+        let who = |pointer: &str, after| changed_by(&body, pointer, after, 30_000);
+        assert_eq!(who("/spec/parts/0/n", 5_000).as_deref(), Some("argocd"));
+        assert_eq!(who("/spec/min", 5_000).as_deref(), Some("kubectl-edit"));
+        assert_eq!(who("/spec/min", 25_000), None, "it stood so before");
+        // Gone: whoever wrote the object since.
+        assert_eq!(who("/spec/max", 15_000).as_deref(), Some("kubectl-edit"));
+        assert_eq!(who("/spec/parts/0", 15_000), None);
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub use declared::{Declared, declared};
 pub use embedded::Embedded;
 pub use fold::fold;
 pub use input::{Catalogue, Inputs};
+pub use managed::changed_by;
 pub use read::{ReadError, read};
 pub use remedies::{Asked, asked, remedies};
 pub use rows::{Inventory, clip_to_days};

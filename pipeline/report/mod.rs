@@ -6,20 +6,22 @@
 
 mod chart;
 mod format;
+mod governance;
 mod openmetrics;
 mod render;
 mod sections;
 mod view;
 
 pub use format::{gpu_hours, percent, usd};
+pub use governance::{GovernanceView, OutcomeView, ScoreView};
 pub use openmetrics::{Gauge, GaugeSample, openmetrics};
 pub use render::Renderer;
 pub use sections::{
     MoverData, Sections, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
 };
 pub use view::{
-    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, GovernanceView,
-    OutcomeView, PriceRow, RecommendationData, ReportData, ReportView, WorkloadRow,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
+    RecommendationData, ReportData, ReportView, WorkloadRow,
 };
 
 use std::path::PathBuf;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::chart::{DayBar, day_bars};
 use super::format::{gpu_hours, per_mille, percent, usd};
+use super::governance::GovernanceView;
 use super::sections::{Sections, SectionsData};
 use crate::model::time::{TimeWindow, format_ms};
 
@@ -189,27 +190,6 @@ pub struct ReportView {
     pub digests: BTreeMap<String, String>,
     /// What people decided, and the audit log; set by the caller, who reads the log.
     pub governance: Option<GovernanceView>,
-}
-
-/// Decisions, their outcomes, and the anchor of the audit log.
-#[derive(Debug, Clone, Serialize)]
-pub struct GovernanceView {
-    /// The newest checkpoint of the audit log, as signed.
-    pub checkpoint: String,
-    /// `approved`, `rejected`, … and how many recommendations stand so.
-    pub funnel: Vec<(String, usize)>,
-    /// What one person alone approved.
-    pub break_glass: Vec<String>,
-    pub outcomes: Vec<OutcomeView>,
-}
-
-/// A prediction beside what happened.
-#[derive(Debug, Clone, Serialize)]
-pub struct OutcomeView {
-    pub recommendation: String,
-    pub state: String,
-    pub predicted: String,
-    pub realised: String,
 }
 
 /// The first lines that a reader sees.

@@ -165,6 +165,16 @@ impl Queries {
                 window.insert(query.name.clone(), query);
             }
         }
+        // Lines of reports carry no front matter: those that have cases run by their file's name.
+        let mut cases = Vec::new();
+        collect(&root.join("report"), &mut cases)?;
+        for case in cases {
+            let path = case.to_string_lossy().replace(".test.yaml", ".sql");
+            let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+            let stem = Path::new(&path).file_stem().unwrap_or_default();
+            let query = bookkeeping(&stem.to_string_lossy(), &text)?;
+            window.insert(query.name.clone(), query);
+        }
         Ok(Self { set, window })
     }
 
@@ -240,7 +250,7 @@ impl Queries {
 
 fn bookkeeping(name: &str, sql: &str) -> Result<Query, String> {
     let head = format!(
-        "/*---\nname: {name}\ntitle: {name}\ngrain: []\nrequires: [ledger]\norder: 0\n---*/"
+        "/*---\nname: {name}\ntitle: {name}\ngrain: []\nrequires: [ledger]\norder: 0\n---*/\n"
     );
     Query::parse(name, &format!("{head}{sql}")).map_err(|e| e.to_string())
 }

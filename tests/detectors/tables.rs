@@ -71,6 +71,35 @@ const DERIVED: &[Table] = &[
             ("preemptions", Int),
         ],
     ),
+    // Views that reports read: the columns that a case gives, in the views' types.
+    (
+        "v_ledger",
+        None,
+        &[
+            ("date", Date),
+            ("cluster", Text),
+            ("hour", Timestamp),
+            ("namespace", Text),
+            ("workload_kind", Text),
+            ("workload_name", Text),
+            ("effective_cost_usd", Usd),
+            ("final", Bool),
+        ],
+    ),
+    (
+        "v_workload_hours",
+        None,
+        &[
+            ("cluster", Text),
+            ("namespace", Text),
+            ("workload_kind", Text),
+            ("workload_name", Text),
+            ("hour", Timestamp),
+            ("prompt_tokens", Int),
+            ("output_tokens", Int),
+            ("replica_hours", Float),
+        ],
+    ),
     (
         "claimable",
         None,

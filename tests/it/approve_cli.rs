@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use ssh_key::LineEnding;
 
+use crate::approve_outcomes;
 use crate::approve_world::person;
 use crate::sample::{idleproof, run};
 
@@ -67,7 +68,7 @@ fn say(args: &[&str]) -> Said {
     }
 }
 
-fn good(args: &[&str]) -> String {
+pub(crate) fn good(args: &[&str]) -> String {
     let said = say(args);
     assert_eq!(said.code, Some(0), "{args:?}\n{}{}", said.out, said.err);
     println!("$ idleproof {}\n{}{}", args.join(" "), said.out, said.err);
@@ -222,6 +223,7 @@ fn from_a_manifest_to_patches_an_audited_log_and_evidence() {
         "{again}"
     );
     good(&["decisions", "outcomes", "--config", &config]);
+    approve_outcomes::what_became_of_it(folder);
 
     let place = at("lake/log");
     let said = good(&[
@@ -317,7 +319,12 @@ fn evidence(folder: &Path, config: &str, key: &str, finding: &str) {
             seen.contains("verified") && !seen.contains("does not verify"),
             "{seen}"
         );
+        assert!(
+            seen.contains("approve by ada") && seen.contains("signed with SHA256:"),
+            "{seen}"
+        );
     }
+    let mut signature = false;
     // One row's bytes, the SQL, the findings, a decision: each swapped in turn.
     for name in files.keys().cloned().collect::<Vec<_>>() {
         let part = ["evidence/", "findings", "decisions/", "manifest", "index"]
@@ -345,9 +352,10 @@ fn evidence(folder: &Path, config: &str, key: &str, finding: &str) {
             &signers,
         ]);
         assert_ne!(said.code, Some(0), "{name}: {}", said.out);
-        if part == 1
-            && let Some(seen) = in_browser(folder, &page, &packed, &public)
-        {
+        // The page by itself: the findings, and a person's signature.
+        let in_page =
+            part == 1 || (name.ends_with(".sig") && !std::mem::replace(&mut signature, true));
+        if in_page && let Some(seen) = in_browser(folder, &page, &packed, &public) {
             assert!(seen.contains("does not verify"), "{seen}");
         }
         files.insert(name, good);
@@ -383,7 +391,7 @@ fn in_browser(folder: &Path, page: &str, archive: &[u8], key: &str) -> Option<St
 }
 
 /// What the page shows when its time has passed.
-fn shown(folder: &Path, path: &Path) -> Option<String> {
+pub(crate) fn shown(folder: &Path, path: &Path) -> Option<String> {
     let output = Command::new("chromium")
         .args([
             "--headless",

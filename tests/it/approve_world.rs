@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) policy: String,
     pub(crate) signers: String,
     pub(crate) revoked: String,
+    /// Who edited the policy, as version control would say.
+    pub(crate) authors: Vec<String>,
 }
 
 pub(crate) fn person() -> PrivateKey {
@@ -119,6 +121,7 @@ impl World {
             policy: POLICY.to_owned(),
             signers: String::new(),
             revoked: String::new(),
+            authors: Vec::new(),
         };
         for name in ["ada", "bob", "eve", "writer", "guest"] {
             let key = person();
@@ -240,6 +243,7 @@ impl World {
             policy: self.policy.as_bytes(),
             allowed_signers: self.signers.as_bytes(),
             revoked: &self.revoked,
+            authors: &self.authors,
         };
         import(&self.log(), &self.key, ORIGIN, files, inbox, clock_ms)
             .await

@@ -9,10 +9,15 @@
 )]
 
 mod approve;
+mod approve_certificates;
 mod approve_cli;
+mod approve_cluster;
 mod approve_export;
+mod approve_kill;
 mod approve_log;
+mod approve_outcomes;
 mod approve_peers;
+mod approve_verifiers;
 mod approve_world;
 mod backends;
 mod bad_input;

@@ -1,5 +1,5 @@
-//! Owns how sure a finding is, with the reasons by name, and how findings rank: savings against what
-//! the change disturbs.
+//! Owns how sure a finding is, with the reasons by name, how wide its band is after what earlier
+//! outcomes taught, and how findings rank: savings against what the change disturbs.
 
 use rust_decimal::Decimal;
 
@@ -24,6 +24,21 @@ pub(super) struct Grounds<'a> {
 }
 
 const LEVELS: [&str; 3] = ["low", "medium", "high"];
+
+/// An edge of a band, moved away from its middle or towards it; `None` where it is beyond all money.
+pub(super) fn scaled(
+    middle: Option<Decimal>,
+    edge: Option<Decimal>,
+    percent: i64,
+) -> Option<Option<Decimal>> {
+    match (middle, edge) {
+        (Some(middle), Some(edge)) if percent != 100 => {
+            let moved = (edge - middle).checked_mul(Decimal::new(percent, 2))?;
+            Some(Some(middle.checked_add(moved)?))
+        }
+        _ => Some(edge),
+    }
+}
 
 /// The lowest of what each ground allows.
 pub(super) fn confidence(grounds: &Grounds<'_>) -> Confidence {

@@ -192,7 +192,7 @@ impl Finding {
         let Some(one) = &self.recommendation else {
             return Ok(None);
         };
-        Ok(Some(json!({
+        let mut value = json!({
             "recommendation_id": one.recommendation_id,
             "finding_id": self.finding_id,
             "finding_handle": self.handle,
@@ -215,7 +215,20 @@ impl Finding {
             "expires": one.answer.expires_ms.map(format_ms),
             "risk": one.risk,
             "disruption": one.disruption,
-        })))
+        });
+        if self.band_percent != 100 {
+            value["band_percent"] = self.band_percent.into();
+        }
+        // What the estimator expects afterwards: it is held against what happens.
+        let expected = |name: &str| {
+            let found = self.evidence.iter().find(|(known, _)| known == name);
+            found.and_then(|(_, text)| text.parse::<i64>().ok())
+        };
+        let (ttft, itl) = (expected("candidate_ttft_ms"), expected("candidate_itl_ms"));
+        if ttft.is_some() || itl.is_some() {
+            value["predicted_latency"] = json!({"ttft_ms": ttft, "itl_ms": itl});
+        }
+        Ok(Some(value))
     }
 
     /// The recommendation's bytes, which a signed manifest binds.

@@ -70,6 +70,7 @@ fn finding(row: FoundRow, worth: Option<Worth>) -> Finding {
         assumes: Vec::new(),
         realised: None,
         acceptances: &[],
+        band_percent: 100,
     })
     .unwrap()
 }
@@ -93,6 +94,7 @@ fn a_saving_that_makes_the_bill_grow_says_so_first() {
                 ..Realised::default()
             }),
             acceptances: &[],
+            band_percent: 100,
         })
         .unwrap();
         (finding.reason, finding.realisable_monthly_usd.unwrap())
@@ -236,6 +238,7 @@ fn what_is_accepted_stays_an_alarm_and_asks_for_nothing() {
             assumes: Vec::new(),
             realised: None,
             acceptances: &list,
+            band_percent: 100,
         })
         .unwrap()
     };
@@ -267,6 +270,7 @@ fn what_claims_nothing_shows_its_cost_and_adds_no_dollars() {
         assumes: Vec::new(),
         realised: None,
         acceptances: &[],
+        band_percent: 100,
     })
     .unwrap();
     assert_eq!((shown.net_window_usd, shown.priority_usd), (None, None));

@@ -62,6 +62,47 @@ async fn evidence_replays_to_the_same_bytes() {
     assert_eq!(error.exit(), Exit::Verification);
 }
 
+/// What outcomes taught is part of the evidence: a wider band replays, and is told.
+#[tokio::test]
+async fn a_band_that_outcomes_widened_replays() {
+    let (session, queries) = (session(), worked_example());
+    let mut inputs = inputs();
+    let before = detect(&session, &queries, &inputs).await.unwrap();
+    inputs.bands.insert("surplus-replicas".to_owned(), 150);
+    let detection = detect(&session, &queries, &inputs).await.unwrap();
+    let (was, is) = (&before.findings[0], &detection.findings[0]);
+    let half = |finding: &crate::detect::Finding| {
+        finding.net_monthly_usd.unwrap() - finding.net_p10_usd.unwrap()
+    };
+    assert_eq!(half(is), half(was) * usd("1.5"));
+    assert_eq!(is.net_monthly_usd, was.net_monthly_usd);
+    assert_eq!(
+        detection.findings[1].net_p10_usd,
+        before.findings[1].net_p10_usd
+    );
+    let evidence = collect(&session, &queries, &inputs, &detection)
+        .await
+        .unwrap();
+    let detection = detection.with_evidence(&evidence.digest);
+    let blobs = &evidence.blobs;
+    let fetch = |sha256: String| async move {
+        blobs
+            .get(&sha256)
+            .map(|bytes| Bytes::from(bytes.clone()))
+            .ok_or("it is not there")
+    };
+    let manifest =
+        EvidenceManifest::from_bytes(&blobs[&evidence.digest], &evidence.digest).unwrap();
+    assert_eq!(replay_all(&manifest, fetch).await.unwrap(), detection);
+    let told = detection.findings[0]
+        .recommendation_value()
+        .unwrap()
+        .unwrap();
+    assert_eq!(told["band_percent"], 150);
+    let silent = detection.findings[1].canonical().unwrap();
+    assert!(!silent.contains("band_percent"));
+}
+
 /// Rows in another order and in several batches are the same evidence.
 #[tokio::test]
 async fn evidence_does_not_depend_on_the_order_of_rows() {

@@ -84,6 +84,7 @@ pub(super) fn inputs() -> DetectInputs {
         ],
         first_seen: BTreeMap::new(),
         accepted: Vec::new(),
+        bands: BTreeMap::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Owns the tables of what one run concludes, and on which prices. In the order of the data's flow.
 
-use super::ColumnType::{Float, Int, Text, Usd};
+use super::ColumnType::{Bool, Float, Int, Text, Usd};
 use super::{TableKind, TableSpec, key, value};
 
 pub(super) const TABLES: &[TableSpec] = &[
@@ -176,5 +176,47 @@ pub(super) const TABLES: &[TableSpec] = &[
             key("sha256", Text),
         ],
         sort: &["recommendation_id"],
+    },
+    TableSpec {
+        name: "outcomes",
+        kind: TableKind::Run,
+        columns: &[
+            key("recommendation_id", Text),
+            key("manifest_sha256", Text),
+            key("finding_id", Text),
+            key("detector", Text),
+            key("action", Text),
+            key("namespace", Text),
+            key("workload_kind", Text),
+            key("workload_name", Text),
+            key("exported_ms", Int),
+            key("state", Text),
+            value("applied_not_before_ms", Int),
+            value("applied_ms", Int),
+            value("applied_by", Text),
+            value("ended_not_before_ms", Int),
+            value("ended_ms", Int),
+            value("ended_by", Text),
+            value("predicted_monthly_usd", Usd),
+            value("predicted_low_usd", Usd),
+            value("predicted_high_usd", Usd),
+            key("band_percent", Int),
+            value("realised_monthly_usd", Usd),
+            value("realised_low_usd", Usd),
+            value("realised_high_usd", Usd),
+            value("baseline", Text),
+            value("days_before", Int),
+            value("days_after", Int),
+            value("billed_monthly_usd", Usd),
+            value("capped", Bool),
+            value("predicted_ttft_p95_ms", Int),
+            value("predicted_itl_p95_ms", Int),
+            value("ttft_p95_before_ms", Int),
+            value("itl_p95_before_ms", Int),
+            value("ttft_p95_after_ms", Int),
+            value("itl_p95_after_ms", Int),
+            key("changes_json", Text),
+        ],
+        sort: &["recommendation_id", "manifest_sha256", "exported_ms"],
     },
 ];

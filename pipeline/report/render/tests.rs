@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::model::time::{DAY_MS, HOUR_MS, TimeWindow};
 use crate::report::{
-    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, MoverData, PriceRow,
-    RecommendationData, ReportData, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
-    WorkloadRow,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, GovernanceView,
+    MoverData, OutcomeView, PriceRow, RecommendationData, ReportData, ScoreView, SectionsData,
+    SliceData, TierFitData, UnitCostData, WeekData, WorkloadRow,
 };
 
 const HOSTILE: &str = "<script>alert(1)</script>|`x`\u{202e}[a](javascript:b)\n# h";
@@ -240,6 +240,46 @@ fn a_ledger_that_does_not_balance_says_so() {
     let view = ReportView::new(&data);
     let html = Renderer::new(None).unwrap().html(&view).unwrap();
     assert!(html.contains("no number here should be used"));
+}
+
+#[test]
+fn what_became_of_changes_stands_beside_what_was_predicted() {
+    let mut view = ReportView::new(&data("chat"));
+    view.governance = Some(GovernanceView {
+        checkpoint: "log.test\n3\nabc\n".into(),
+        funnel: vec![("applied".into(), 1)],
+        break_glass: Vec::new(),
+        outcomes: vec![OutcomeView {
+            recommendation: "r1".into(),
+            subject: "prod-a/chat/deployment.apps/llm".into(),
+            state: "regressed".into(),
+            predicted: "$600.00 ($500.00 to $700.00)".into(),
+            realised: "$-30.00 ($-60.00 to $-1.00)".into(),
+            seen: "applied by <script>alert(1)</script>|x".into(),
+        }],
+        scores: vec![ScoreView {
+            detector: "surplus-replicas".into(),
+            outcomes: 1,
+            inside: 0,
+            predicted: "$600.00".into(),
+            realised: "$-30.00".into(),
+            band: "300 %".into(),
+        }],
+        predicted_total: "$600.00".into(),
+        realised_total: "$-30.00".into(),
+    });
+    let renderer = Renderer::new(None).unwrap();
+    let html = renderer.html(&view).unwrap();
+    let markdown = renderer.markdown(&view).unwrap();
+    for word in ["1 applied", "regressed", "$600.00", "300 %", "$-30.00"] {
+        assert!(html.contains(word), "{word} is not in the HTML");
+        let plain = markdown.replace('\\', "");
+        assert!(plain.contains(word), "{word} is not in the Markdown");
+    }
+    assert!(!html.contains("<script>alert") && !markdown.contains("<script"));
+    let row = markdown.lines().find(|line| line.contains("regressed"));
+    let cells = row.unwrap().replace("\\|", "").matches('|').count();
+    assert_eq!(cells, 6, "{row:?}");
 }
 
 #[test]
