@@ -198,11 +198,13 @@ impl Finding {
             .transpose()?;
         let at = |pick: fn(&Quantiles) -> Decimal| per_month(drawn.as_ref().map(pick));
         let (net_p10, net_p50, net_p90) = (at(|q| q.p10)?, at(|q| q.p50)?, at(|q| q.p90)?);
-        let banded = |edge: Option<Decimal>| judge::scaled(net_monthly, edge, band_percent);
-        let (net_p10, net_p90) = (
-            banded(net_p10).ok_or_else(overflow)?,
-            banded(net_p90).ok_or_else(overflow)?,
-        );
+        let banded = |edge: Option<Decimal>| match (net_monthly, edge) {
+            (Some(middle), Some(edge)) => judge::scaled(middle, edge, band_percent)
+                .map(Some)
+                .ok_or_else(overflow),
+            _ => Ok(edge),
+        };
+        let (net_p10, net_p90) = (banded(net_p10)?, banded(net_p90)?);
         let sure = judge::confidence(&judge::Grounds {
             detector: &row.confidence,
             coverage: row.coverage,

@@ -26,18 +26,12 @@ pub(super) struct Grounds<'a> {
 const LEVELS: [&str; 3] = ["low", "medium", "high"];
 
 /// An edge of a band, moved away from its middle or towards it; `None` where it is beyond all money.
-pub(super) fn scaled(
-    middle: Option<Decimal>,
-    edge: Option<Decimal>,
-    percent: i64,
-) -> Option<Option<Decimal>> {
-    match (middle, edge) {
-        (Some(middle), Some(edge)) if percent != 100 => {
-            let moved = (edge - middle).checked_mul(Decimal::new(percent, 2))?;
-            Some(Some(middle.checked_add(moved)?))
-        }
-        _ => Some(edge),
+pub(super) fn scaled(middle: Decimal, edge: Decimal, percent: i64) -> Option<Decimal> {
+    if percent == 100 {
+        return Some(edge);
     }
+    let moved = (edge - middle).checked_mul(Decimal::new(percent, 2))?;
+    middle.checked_add(moved)
 }
 
 /// The lowest of what each ground allows.
