@@ -348,6 +348,7 @@ async fn measure(peer: bool) {
         placements: placements(),
         first_seen: BTreeMap::new(),
         accepted: Vec::new(),
+        bands: BTreeMap::new(),
     };
     let context = session(&folder).await;
     let begun = Instant::now();

@@ -104,6 +104,10 @@ impl Office {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "what asks for a passphrase can fail"
+)]
 fn no_passphrase(_: &str) -> std::io::Result<String> {
     Ok(String::new())
 }

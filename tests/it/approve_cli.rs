@@ -353,8 +353,9 @@ fn evidence(folder: &Path, config: &str, key: &str, finding: &str) {
         ]);
         assert_ne!(said.code, Some(0), "{name}: {}", said.out);
         // The page by itself: the findings, and a person's signature.
-        let in_page =
-            part == 1 || (name.ends_with(".sig") && !std::mem::replace(&mut signature, true));
+        let in_page = part == 1
+            || (Path::new(&name).extension().is_some_and(|e| e == "sig")
+                && !std::mem::replace(&mut signature, true));
         if in_page && let Some(seen) = in_browser(folder, &page, &packed, &public) {
             assert!(seen.contains("does not verify"), "{seen}");
         }

@@ -80,7 +80,7 @@ fn without(bytes: Vec<u8>, column: &str) -> Vec<u8> {
 /// Takes the column that a table gained last out of its log and its files.
 fn make_older(folder: &Path, column: &str) {
     change_fields(folder, |fields| {
-        fields.retain(|field| field["name"] != column)
+        fields.retain(|field| field["name"] != column);
     });
     let mut names: BTreeMap<String, (String, usize)> = BTreeMap::new();
     rewrite(folder, &mut |action| {
@@ -251,9 +251,11 @@ async fn a_lake_of_unknown_columns_or_types_is_not_written_to() {
         at.unwrap()["type"] = json!("string");
     };
     let no_node = |fields: &mut Vec<Value>| fields.retain(|field| field["name"] != "node");
-    let changes: [(&dyn Fn(&mut Vec<Value>), &str); 2] =
-        [(&as_text, "util_percent"), (&no_node, "node")];
-    for (change, word) in changes {
+    type Change<'a> = &'a dyn Fn(&mut Vec<Value>);
+    for (change, word) in [
+        (&as_text as Change<'_>, "util_percent"),
+        (&no_node as Change<'_>, "node"),
+    ] {
         fs::write(&first, &log).unwrap();
         change_fields(&folder, change);
         let words = [word, "[lake] url"];
