@@ -11,11 +11,11 @@ use datafusion::scalar::ScalarValue;
 use super::error::CliError;
 use super::say;
 use crate::catalogue;
-use crate::config::{ClusterSection, Config};
+use crate::config::{ClusterSection, Config, UpstreamSection};
 use crate::detect::QuerySet;
 use crate::detect::derive::{DayRequest, derive_days};
 use crate::inventory::batches::batches;
-use crate::inventory::input::{FloorRule, Inputs, TeamRule};
+use crate::inventory::input::{FloorRule, Inputs, TeamRule, Upstream};
 use crate::inventory::{self, Embedded};
 use crate::lake::columns::{int, text};
 use crate::lake::{
@@ -223,6 +223,12 @@ pub(super) async fn evidence(
     if !order.is_empty() {
         inputs.team_order = order.iter().filter_map(|w| TeamRule::parse(w)).collect();
     }
+    let own = config.file.upstreams.iter();
+    inputs.upstreams = own
+        .filter(|section| section.cluster == cluster.name)
+        .filter_map(UpstreamSection::ends)
+        .map(|[caller, serves]| Upstream { caller, serves })
+        .collect();
     // What held at the span's start began before it.
     let around = TimeWindow::new(span.start_ms - DAY_MS, span.end_ms);
     Ok(inventory::read(session, inputs, around).await?)

@@ -42,6 +42,33 @@ pub struct ConfigFile {
     pub accepts: Vec<AcceptSection>,
     #[serde(default)]
     pub detectors: DetectorsSection,
+    /// Who stands before whom where no object says so.
+    #[serde(rename = "upstream", default)]
+    pub upstreams: Vec<UpstreamSection>,
+}
+
+/// A workload that asks another one by an address that no object shows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSection {
+    pub cluster: String,
+    /// `namespace/name` of the router, transformer, agent or orchestrator.
+    pub workload: String,
+    /// `namespace/name` of the workload that it asks.
+    pub serves: String,
+}
+
+impl UpstreamSection {
+    /// Namespace and name of both; `None` where either is written otherwise.
+    #[must_use]
+    pub fn ends(&self) -> Option<[(String, String); 2]> {
+        let end = |text: &str| {
+            let (namespace, name) = text.split_once('/')?;
+            let whole = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
+            whole.then(|| (namespace.to_owned(), name.to_owned()))
+        };
+        Some([end(&self.workload)?, end(&self.serves)?])
+    }
 }
 
 /// Where the lake lies.

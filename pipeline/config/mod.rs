@@ -15,7 +15,7 @@ pub use auth::{
 pub use file::{
     AcceptMatch, AcceptSection, ApproveSection, ClusterSection, ConfigFile, DetectorsSection,
     LakeSection, LogicalSource, PricesSection, RecommendationsSection, ReportSection, SloMatch,
-    SloSection, SourceKind, SourceMode, SourceSection, TeamSection,
+    SloSection, SourceKind, SourceMode, SourceSection, TeamSection, UpstreamSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -279,6 +279,20 @@ impl Config {
             if !known {
                 return Err(invalid(format!(
                     "[team] order: `{word}` is none of `label:KEY`, `namespace-label:KEY`, `cost`, `queue`, `project`, `namespace`"
+                )));
+            }
+        }
+        for upstream in &file.upstreams {
+            if !file.clusters.iter().any(|c| c.name == upstream.cluster) {
+                return Err(invalid(format!(
+                    "[[upstream]] {}: there is no [[cluster]] {}",
+                    upstream.workload, upstream.cluster
+                )));
+            }
+            if upstream.ends().is_none() {
+                return Err(invalid(format!(
+                    "[[upstream]] workload = `{}`, serves = `{}`: both are `namespace/name`",
+                    upstream.workload, upstream.serves
                 )));
             }
         }

@@ -306,3 +306,30 @@ fn an_acceptance_names_what_why_who_and_until_when() {
         assert!(error.contains(told), "{error}");
     }
 }
+
+#[test]
+fn an_upstream_names_two_workloads_of_a_cluster() {
+    let with = |upstream: &str| {
+        let text = format!("[lake]\nurl = \"./lake\"\n[[cluster]]\nname = \"c\"\n{upstream}");
+        Config::parse(Path::new("idleproof.toml"), &text)
+    };
+    let whole = "[[upstream]]\ncluster = \"c\"\nworkload = \"agents/planner\"\nserves = \"chat/llama-8b\"\n";
+    let config = with(whole).unwrap();
+    let [caller, serves] = config.file.upstreams[0].ends().unwrap();
+    assert_eq!(caller, ("agents".to_owned(), "planner".to_owned()));
+    assert_eq!(serves, ("chat".to_owned(), "llama-8b".to_owned()));
+    for (broken, told) in [
+        (
+            whole.replace("\"c\"\nw", "\"d\"\nw"),
+            "there is no [[cluster]] d",
+        ),
+        (whole.replace("agents/planner", "planner"), "namespace/name"),
+        (
+            whole.replace("chat/llama-8b", "chat/deployment/llama-8b"),
+            "namespace/name",
+        ),
+    ] {
+        let error = with(&broken).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}

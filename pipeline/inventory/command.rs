@@ -163,6 +163,39 @@ impl CommandLine {
             .flatten()
     }
 
+    /// The engine that decodes, where the program or else the image says it; a server that can run
+    /// several (NIM, Triton, Dynamo's image) says nothing by its image.
+    pub(super) fn engine(&self) -> Option<&'static str> {
+        let of_word = |word: &str| {
+            let program = base(word);
+            if program == "vllm" || program.starts_with("vllm.") || word.starts_with("dynamo.vllm")
+            {
+                Some("vllm")
+            } else if program.starts_with("sglang") || word.starts_with("dynamo.sglang") {
+                Some("sglang")
+            } else if program == "trtllm-serve" || word.starts_with("dynamo.trtllm") {
+                Some("tensorrt-llm")
+            } else {
+                None
+            }
+        };
+        let image = self.image.to_ascii_lowercase();
+        let of_image = || {
+            [
+                ("vllm", "vllm"),
+                ("sglang", "sglang"),
+                ("trtllm", "tensorrt-llm"),
+            ]
+            .into_iter()
+            .find(|(part, _)| image.contains(part))
+            .map(|(_, engine)| engine)
+        };
+        self.words
+            .iter()
+            .find_map(|word| of_word(word))
+            .or_else(of_image)
+    }
+
     /// Whether the container is an inference engine, by image, program or flags.
     pub(super) fn is_engine(&self) -> bool {
         const IMAGES: &[&str] = &[
@@ -393,6 +426,29 @@ mod tests {
         assert_eq!(read.positional_model().as_deref(), Some("Qwen/Qwen3-8B"));
         assert_eq!(read.count(&["--max-model-len"]), Some(16_000));
         assert!(read.is_engine());
+    }
+
+    #[test]
+    fn programs_say_the_engine_and_else_the_image() {
+        for (container, engine) in [
+            (
+                json!({"command": ["python3", "-m", "sglang.launch_server"]}),
+                Some("sglang"),
+            ),
+            (
+                json!({"command": ["/opt/bin/trtllm-serve", "a/b"], "image": "x/vllm:1"}),
+                Some("tensorrt-llm"),
+            ),
+            (
+                json!({"args": ["python3", "-m", "dynamo.vllm"], "image": "nvcr.io/nvidia/ai-dynamo/sglang-runtime:1"}),
+                Some("vllm"),
+            ),
+            (json!({"image": "vllm/vllm-openai:v0.11.0"}), Some("vllm")),
+            (json!({"image": "nvcr.io/nim/meta/llama-3.1-8b:1.8"}), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(line(container.clone()).engine(), engine, "{container}");
+        }
     }
 
     #[test]

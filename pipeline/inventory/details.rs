@@ -58,9 +58,17 @@ impl<'a> Context<'_, 'a> {
         let objects: Vec<(&Key, &Value)> = std::iter::once((top, view.top_body))
             .chain(view.members.iter().copied())
             .collect();
-        let served = self
+        let mut served = self
             .network
             .served(self.store, &top.namespace, &labels, &objects, ms);
+        for upstream in &self.inputs.upstreams {
+            let (namespace, name) = &upstream.serves;
+            if (namespace, name) == (&top.namespace, &top.name) {
+                let (namespace, name) = &upstream.caller;
+                served.related.push(json!({
+                    "role": "declared", "object": format!("workload/{namespace}/{name}")}));
+            }
+        }
         let slos: Vec<Value> = found
             .slos
             .iter()

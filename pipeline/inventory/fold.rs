@@ -276,6 +276,7 @@ fn pod_rows(
             gpu_resource: pod.requests.names(),
             cpu_request_milli: pod.requests.cpu_request_milli,
             cpu_limit_milli: pod.requests.cpu_limit_milli,
+            memory_request_mib: pod.requests.memory_request_mib,
             model: portrait.model.clone(),
             team: portrait.team.clone(),
             owner_chain_json: owners::chain_json(&pod.chain),

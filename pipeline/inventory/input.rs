@@ -128,6 +128,16 @@ pub struct Inputs {
     pub floors: Vec<FloorRule>,
     /// Who answers for a workload: the first of these that says a name.
     pub team_order: Vec<TeamRule>,
+    /// Who stands before whom where no object says so.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// A workload that asks another one, by namespace and name: an agent that reaches its model by an
+/// address that no object shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    pub caller: (String, String),
+    pub serves: (String, String),
 }
 
 /// A place that may name a workload's team.
@@ -198,6 +208,7 @@ impl Inputs {
             pod_models: BTreeMap::new(),
             floors: Vec::new(),
             team_order: TeamRule::usual(),
+            upstreams: Vec::new(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Owns what a pod asks for: accelerator units by resource name, and CPU. It does not know what
+//! Owns what a pod asks for: accelerator units by resource name, CPU and memory. It does not know what
 //! a unit is worth on a shared node.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ pub(super) struct Requests {
     pub units: BTreeMap<String, i64>,
     pub cpu_request_milli: Option<i64>,
     pub cpu_limit_milli: Option<i64>,
+    pub memory_request_mib: Option<i64>,
     /// The part of each device that is asked for.
     pub fraction_milli: Option<i64>,
     /// The same as memory, until the card is known.
@@ -71,6 +72,7 @@ pub(super) fn mig_profile(resource: &str) -> Option<&str> {
 /// What a pod's specification asks for.
 pub(super) fn requests(pod_spec: &Value) -> Requests {
     let mut out = Requests::default();
+    let mut memory_bytes: Option<i64> = None;
     let sidecars = json::items(pod_spec, &["initContainers"])
         .iter()
         .filter(|container| json::text(container, &["restartPolicy"]) == Some("Always"));
@@ -114,7 +116,11 @@ pub(super) fn requests(pod_spec: &Value) -> Requests {
             &mut out.cpu_limit_milli,
             json::get(container, &["resources", "limits", "cpu"]),
         );
+        memory_bytes = json::bytes(json::get(container, &["resources", "requests", "memory"]))
+            .map(|bytes| bytes.saturating_add(memory_bytes.unwrap_or(0)))
+            .or(memory_bytes);
     }
+    out.memory_request_mib = memory_bytes.map(mib);
     out
 }
 
@@ -123,6 +129,11 @@ pub(super) fn container_units(container: &Value) -> i64 {
     let wrapped =
         serde_json::json!({"containers": [{"resources": json::get(container, &["resources"])}]});
     requests(&wrapped).gpus()
+}
+
+/// Whole mebibytes, rounded up: a request takes at least what it says.
+fn mib(bytes: i64) -> i64 {
+    bytes.div_euclid(1 << 20) + i64::from(bytes % (1 << 20) != 0)
 }
 
 fn add(sum: &mut Option<i64>, quantity: &Value) {
@@ -149,6 +160,7 @@ pub(super) fn from_series(requests: &[&MetricSeries], limits: &[&MetricSeries]) 
     let mut out = Requests::default();
     let mut units: BTreeMap<(String, String), i64> = BTreeMap::new();
     let mut cpu = [BTreeMap::new(), BTreeMap::new()];
+    let mut memory: BTreeMap<String, i64> = BTreeMap::new();
     for (index, list) in [requests, limits].iter().enumerate() {
         for series in *list {
             let container = series.label("container").unwrap_or("").to_owned();
@@ -163,6 +175,8 @@ pub(super) fn from_series(requests: &[&MetricSeries], limits: &[&MetricSeries]) 
                 units.insert((resource, container), (milli / 1000).clamp(0, MAX_UNITS));
             } else if resource == "cpu" {
                 cpu[index].insert(container, milli);
+            } else if resource == "memory" && index == 0 {
+                memory.insert(container, milli / 1000);
             }
         }
     }
@@ -175,6 +189,7 @@ pub(super) fn from_series(requests: &[&MetricSeries], limits: &[&MetricSeries]) 
     };
     out.cpu_request_milli = total(&cpu[0]);
     out.cpu_limit_milli = total(&cpu[1]);
+    out.memory_request_mib = total(&memory).map(mib);
     out
 }
 
@@ -201,7 +216,8 @@ mod tests {
     fn limits_alone_are_a_request_and_units_add_over_containers() {
         let spec = json!({"containers": [
             {"resources": {"limits": {"nvidia.com/gpu": "2", "cpu": "1500m"}}},
-            {"resources": {"requests": {"nvidia.com/gpu": 1, "cpu": 2}, "limits": {"nvidia.com/gpu": 1}}},
+            {"resources": {"requests": {"nvidia.com/gpu": 1, "cpu": 2, "memory": "1.5Gi"}, "limits": {"nvidia.com/gpu": 1}}},
+            {"resources": {"requests": {"memory": "1M"}}},
             {"resources": "none"}, 7,
         ]});
         let read = requests(&spec);
@@ -210,6 +226,7 @@ mod tests {
             (read.cpu_request_milli, read.cpu_limit_milli),
             (Some(2000), Some(1500))
         );
+        assert_eq!(read.memory_request_mib, Some(1537));
     }
 
     #[test]

@@ -364,6 +364,15 @@ impl<'a> Context<'_, 'a> {
             model_candidates_json: identity.candidates_json.clone(),
             quantisation: identity.quantisation.clone(),
             max_model_len: count(&["--max-model-len", "--context-length", "--max-seq-len"]),
+            max_num_seqs: count(&[
+                "--max-num-seqs",
+                "--max-running-requests",
+                "--max-batch-size",
+            ]),
+            engine: lines
+                .iter()
+                .find_map(CommandLine::engine)
+                .map(str::to_owned),
             tensor_parallel: parallel.tensor,
             pipeline_parallel: parallel.pipeline,
             role: (!roles.is_empty()).then(|| roles.into_iter().collect::<Vec<_>>().join("+")),

@@ -1,11 +1,11 @@
 /*---
 id: unallocated-capacity
-version: 1.1.0
+version: 1.2.0
 title: GPUs that nobody holds
 status: stable
 severity: medium
 grain: [cluster, instance_type, gpu_product]
-requires: [ledger, pods, nodes]
+requires: [ledger, pods, nodes, node_details]
 claims: [unallocated]
 order: 10
 window: {default: 14d, min: 3d}
@@ -24,16 +24,17 @@ rationale: >-
   A GPU that no pod holds is paid for and can serve nobody. What a MIG layout or a share leaves over
   counts too: it is bought and cannot be held. Why it is free is a split of the same seconds, the first that
   holds: what a layout leaves over (rest), a node on which nobody holds anything (empty-node), less room
-  on the node than any pod asks for (fragment), CPU requests that leave no room for the smallest GPU
-  pod (stranded-by-cpu), or room that could be held (free). Memory requests of pods are not known, so
-  what memory strands stands under free.
+  on the node than any pod asks for (fragment), requests of CPU or of memory that leave no room for the
+  smallest GPU pod (stranded-by-cpu, stranded-by-memory), or room that could be held (free). Where
+  requests or the size of a node are not known, nothing is called stranded.
 ---*/
--- The smallest GPU pod of the cluster, by its GPUs and by its CPU request.
+-- The smallest GPU pod of the cluster, by its GPUs and by its requests of CPU and memory.
 WITH smallest AS (
   SELECT
     cluster,
     MIN(gpu_milli) AS least_gpu_milli,
-    MIN(cpu_request_milli) AS least_cpu_milli
+    MIN(cpu_request_milli) AS least_cpu_milli,
+    MIN(memory_request_mib) AS least_memory_mib
   FROM pods
   WHERE gpu_milli > 0 AND valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms
   GROUP BY cluster
@@ -44,10 +45,11 @@ asked AS (
     cluster,
     node,
     valid_from_ms - valid_from_ms % 86400000 AS day_ms,
-    CAST(SUM(cpu_request_milli * (valid_to_ms - valid_from_ms)) AS BIGINT) AS cpu_milli_ms
+    CAST(SUM(COALESCE(cpu_request_milli, 0) * (valid_to_ms - valid_from_ms)) AS BIGINT) AS cpu_milli_ms,
+    CAST(SUM(COALESCE(memory_request_mib, 0) * (valid_to_ms - valid_from_ms)) AS BIGINT) AS memory_mib_ms
   FROM pods
   WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms
-    AND cpu_request_milli > 0 AND node IS NOT NULL
+    AND (cpu_request_milli > 0 OR memory_request_mib > 0) AND node IS NOT NULL
   GROUP BY cluster, node, valid_from_ms - valid_from_ms % 86400000
 ),
 slots AS (
@@ -80,6 +82,16 @@ room AS (
   WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms AND vcpus IS NOT NULL
   GROUP BY cluster, node, valid_from_ms - valid_from_ms % 86400000
 ),
+memory AS (
+  SELECT
+    cluster,
+    node,
+    valid_from_ms - valid_from_ms % 86400000 AS day_ms,
+    MAX(CAST(CAST(memory_bytes - memory_bytes % 1048576 AS DOUBLE) / 1048576.0 AS BIGINT)) AS memory_mib
+  FROM node_details
+  WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms AND memory_bytes > 0
+  GROUP BY cluster, node, valid_from_ms - valid_from_ms % 86400000
+),
 -- A node's hour: what is free of it, beyond what its layout leaves over.
 free_nodes AS (
   SELECT
@@ -103,12 +115,15 @@ causes AS (
       WHEN f.free_ms * 1000 < m.least_gpu_milli * 3600000 THEN 'fragment'
       WHEN r.cpu_milli_ms - COALESCE(a.cpu_milli_ms, 0) < m.least_cpu_milli * r.lived_ms
         THEN 'stranded-by-cpu'
+      WHEN y.memory_mib * r.lived_ms - COALESCE(a.memory_mib_ms, 0) < m.least_memory_mib * r.lived_ms
+        THEN 'stranded-by-memory'
       ELSE 'free'
     END AS cause
   FROM free_nodes AS f
   LEFT JOIN smallest AS m ON f.cluster = m.cluster
   LEFT JOIN asked AS a ON f.cluster = a.cluster AND f.node = a.node AND f.day_ms = a.day_ms
   LEFT JOIN room AS r ON f.cluster = r.cluster AND f.node = r.node AND f.day_ms = r.day_ms
+  LEFT JOIN memory AS y ON f.cluster = y.cluster AND f.node = y.node AND f.day_ms = y.day_ms
   WHERE f.free_ms > 0
 ),
 hours AS (
@@ -126,7 +141,9 @@ hours AS (
     SUM(CASE WHEN c.cause = 'fragment' THEN s.unallocated_ms - s.rest_ms ELSE 0 END)
       AS fragment_ms,
     SUM(CASE WHEN c.cause = 'stranded-by-cpu' THEN s.unallocated_ms - s.rest_ms ELSE 0 END)
-      AS stranded_ms
+      AS stranded_ms,
+    SUM(CASE WHEN c.cause = 'stranded-by-memory' THEN s.unallocated_ms - s.rest_ms ELSE 0 END)
+      AS memory_ms
   FROM slots AS s
   LEFT JOIN causes AS c ON s.cluster = c.cluster AND s.node = c.node AND s.hour_ms = c.hour_ms
   GROUP BY s.cluster, s.instance_type, s.gpu_product, s.hour_ms
@@ -144,6 +161,7 @@ sums AS (
     CAST(SUM(empty_ms) AS BIGINT) AS empty_ms,
     CAST(SUM(fragment_ms) AS BIGINT) AS fragment_ms,
     CAST(SUM(stranded_ms) AS BIGINT) AS stranded_ms,
+    CAST(SUM(memory_ms) AS BIGINT) AS memory_ms,
     MAX(hour_ms) AS last_hour_ms
   FROM hours
   GROUP BY cluster, instance_type, gpu_product
@@ -151,7 +169,7 @@ sums AS (
 judged AS (
   SELECT
     s.*,
-    unallocated_ms - rest_ms - empty_ms - fragment_ms - stranded_ms AS free_ms,
+    unallocated_ms - rest_ms - empty_ms - fragment_ms - stranded_ms - memory_ms AS free_ms,
     -- Tenths of a GPU-hour, rounded half up.
     CAST(CAST(unallocated_ms + 180000 - (unallocated_ms + 180000) % 360000 AS DOUBLE) / 360000.0
       AS BIGINT) AS tenths,
@@ -169,10 +187,11 @@ texts AS (
     -- The largest part names the cause; the order of the list decides a tie.
     CASE
       WHEN unallocated_ms = 0 THEN 'none'
-      WHEN empty_ms >= GREATEST(rest_ms, fragment_ms, stranded_ms, free_ms) THEN 'empty-node'
-      WHEN rest_ms >= GREATEST(fragment_ms, stranded_ms, free_ms) THEN 'rest'
-      WHEN fragment_ms >= GREATEST(stranded_ms, free_ms) THEN 'fragment'
-      WHEN stranded_ms >= free_ms THEN 'stranded-by-cpu'
+      WHEN empty_ms >= GREATEST(rest_ms, fragment_ms, stranded_ms, memory_ms, free_ms) THEN 'empty-node'
+      WHEN rest_ms >= GREATEST(fragment_ms, stranded_ms, memory_ms, free_ms) THEN 'rest'
+      WHEN fragment_ms >= GREATEST(stranded_ms, memory_ms, free_ms) THEN 'fragment'
+      WHEN stranded_ms >= GREATEST(memory_ms, free_ms) THEN 'stranded-by-cpu'
+      WHEN memory_ms >= free_ms THEN 'stranded-by-memory'
       ELSE 'free'
     END AS cause,
     CAST(CAST(CAST(tenths - tenths % 10 AS DOUBLE) / 10.0 AS BIGINT) AS VARCHAR)
@@ -211,6 +230,7 @@ SELECT
     WHEN 'rest' THEN 'Choose a layout that covers the card: what this one leaves over nobody can hold. '
     WHEN 'fragment' THEN 'What is free on each node is less than any pod asks for: pack, or split the cards for what is asked. '
     WHEN 'stranded-by-cpu' THEN 'CPU requests leave no room for another GPU pod: lower them, or move pods without GPUs off these nodes. '
+    WHEN 'stranded-by-memory' THEN 'Memory requests leave no room for another GPU pod: lower them, or move pods without GPUs off these nodes. '
     ELSE ''
   END || 'Pack the workloads of ' || CASE WHEN instance_type = '' THEN 'these nodes'
     ELSE instance_type END || ' on fewer nodes and return what is then empty.' AS remedy,
@@ -226,6 +246,7 @@ SELECT
   rest_ms AS ev_unholdable_rest_gpu_ms,
   fragment_ms AS ev_fragments_gpu_ms,
   stranded_ms AS ev_stranded_by_cpu_gpu_ms,
+  memory_ms AS ev_stranded_by_memory_gpu_ms,
   free_ms AS ev_free_to_hold_gpu_ms,
   unknown_ms AS ev_unknown_gpu_ms
 FROM texts

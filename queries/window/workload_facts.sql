@@ -74,6 +74,8 @@ SELECT
   r.model_params_b,
   r.quantisation,
   r.max_model_len,
+  r.max_num_seqs,
+  r.engine,
   r.tensor_parallel,
   r.pipeline_parallel,
   r.role,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use idleproof::inventory::detail_rows::{ScalingEventRow, WorkloadDetailRow};
 use idleproof::inventory::input::{
-    GpuPodSpan, GpuSpan, Inputs, MetricSeries, ObjectVersion, SnapshotList, TeamRule, ValueRun,
+    GpuPodSpan, GpuSpan, Inputs, MetricSeries, ObjectVersion, SnapshotList, TeamRule, Upstream,
+    ValueRun,
 };
 use idleproof::inventory::rows::Inventory;
 use idleproof::inventory::{Embedded, fold};
@@ -449,6 +450,15 @@ fn routes_services_and_callers_say_who_is_served() {
         related.contains("calls it") && related.contains("deployment.apps/chat/router"),
         "{related}"
     );
+    // What no object shows a person may declare.
+    inputs.upstreams = vec![Upstream {
+        caller: ("agents".to_owned(), "planner".to_owned()),
+        serves: ("chat".to_owned(), "inner".to_owned()),
+    }];
+    let declared = fold(&inputs, &Embedded);
+    let related = |name: &str| details(&declared, name).related_json;
+    assert!(related("inner").contains(r#""object":"workload/agents/planner""#));
+    assert!(!related("stable").contains("planner"));
     // Without any list of Services nothing is said.
     inputs.objects.retain(|object| object.kind == "Deployment");
     inputs.snapshots.clear();

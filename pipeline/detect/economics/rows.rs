@@ -75,6 +75,7 @@ pub fn workloads(batches: &[RecordBatch]) -> Result<Vec<WorkloadFacts>, ColumnEr
         let (quantisation, product) = (words("quantisation")?, words("gpu_product")?);
         let price_key = words("price_key")?;
         let max_model_len = numbers("max_model_len")?;
+        let (max_num_seqs, engine) = (numbers("max_num_seqs")?, words("engine")?);
         let (tensor, pipeline) = (numbers("tensor_parallel")?, numbers("pipeline_parallel")?);
         let gpu_milli = numbers("gpu_milli_per_replica")?;
         let (replicas, floor) = (numbers("replicas")?, numbers("floor_replicas")?);
@@ -91,10 +92,10 @@ pub fn workloads(batches: &[RecordBatch]) -> Result<Vec<WorkloadFacts>, ColumnEr
                 model_raw: text_at(&model_raw, row),
                 quantisation: text_at(&quantisation, row),
                 max_model_len: int_at(&max_model_len, row),
-                // Derived tables do not hold these two: the slowest measured engine and the
-                // engines' own default stand in.
-                max_num_seqs: None,
-                engine: None,
+                // Where neither is told, the slowest measured engine and the engines' own default
+                // stand in.
+                max_num_seqs: int_at(&max_num_seqs, row),
+                engine: text_at(&engine, row),
                 tensor_parallel: int_at(&tensor, row),
                 pipeline_parallel: int_at(&pipeline, row),
                 role: text_at(&role, row),
