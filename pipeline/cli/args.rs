@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::args_approve::{ApproveArgs, DecideArgs, DecisionsArgs, DeferArgs, VerifyArgs};
 use super::evidence::EvidenceArgs;
 use super::export::ExportArgs;
+use super::manual::{CompletionsArgs, ManArgs};
 use super::output::OutputFormat;
 use super::report::ReportArgs;
 
@@ -96,6 +97,13 @@ pub(super) enum Command {
     Lake(LakeArgs),
     /// The detectors, their parameters and why
     Detectors(DetectorsArgs),
+    /// What a shell needs to complete commands and options
+    #[command(
+        after_help = "Example:\n  idleproof completions bash > /etc/bash_completion.d/idleproof"
+    )]
+    Completions(CompletionsArgs),
+    /// Manual pages, one a command
+    Man(ManArgs),
 }
 
 /// Where the configuration is.

@@ -26,6 +26,7 @@ mod governance;
 mod inventory;
 mod inventory_card;
 mod lake;
+mod manual;
 mod outcome_rows;
 mod outcomes;
 mod output;
@@ -134,6 +135,8 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Verify(args) => verify::verify(&args).await,
         Command::Lake(args) => lake::lake(&args.what).await,
         Command::Detectors(args) => detectors::detectors(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     }
 }
 

@@ -214,3 +214,33 @@ fn an_ingest_on_a_terminal_shows_windows_samples_and_the_time_to_go() {
         assert!(shown.contains(part), "{part} is not in {shown:?}");
     }
 }
+
+/// Every command and option of the command line, for shells and as pages.
+#[test]
+fn shells_complete_and_manual_pages_exist_for_every_command() {
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_idleproof"))
+            .args(args)
+            .output()
+            .unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{args:?}\n{}",
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        for word in ["openmetrics", "lease-wait", "pipeline-key"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    run(&["man", "--out", &folder.path().to_string_lossy()]);
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(page("idleproof.1").contains("inventory"));
+    assert!(page("idleproof-export-focus.1").contains("FOCUS"));
+    assert!(page("idleproof-run.1").contains("no\\-ingest"));
+}
