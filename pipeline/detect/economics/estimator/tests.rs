@@ -35,14 +35,14 @@ fn shape(prompt: f64, output: f64) -> Shape {
 #[test]
 fn no_factor_reads_weights_faster_than_memory_gives_them() {
     let a10g = on("llama-3.1-8b", Quantisation::Bf16, "A10G-24", 1);
-    // 16 GB at 600 GB/s.
-    let floor_ms = 8.03 * 2.0 / 600.0 * 1e3;
+    // 15 GB at 600 GB/s: a step reads all weights but the table of input embeddings.
+    let floor_ms = (8.03 - 0.525) * 2.0 / 600.0 * 1e3;
     let fast_ms = a10g
         .scaled(0.1, 0.1)
         .step_seconds(1.0, &shape(128.0, 128.0))
         * 1e3;
     assert!(
-        (fast_ms / floor_ms - 1.0).abs() < 0.05,
+        (fast_ms / floor_ms - 1.0).abs() < 0.01,
         "{fast_ms} {floor_ms}"
     );
 }
