@@ -1,6 +1,8 @@
 //! Owns the way from a publication to the report's further sections: slices, unit costs, weeks, movers,
 //! tier fit. `report_data` asks it.
 
+use std::collections::BTreeMap;
+
 use datafusion::prelude::SessionContext;
 use rust_decimal::Decimal;
 
@@ -9,6 +11,9 @@ use super::error::CliError;
 use crate::lake::columns::{int, int_at, text, text_at, usd, usd_at};
 use crate::model::TimeWindow;
 use crate::report::{MoverData, SectionsData, SliceData, TierFitData, UnitCostData, WeekData};
+
+/// The sides from which the ledger is looked at, in the report's order; columns of `slices.sql`.
+const DIMENSIONS: &[&str] = &["cluster", "team", "namespace", "model", "tier"];
 
 pub(super) async fn read(
     session: &SessionContext,
@@ -26,23 +31,48 @@ pub(super) async fn read(
 
 async fn slices(session: &SessionContext, window: TimeWindow) -> Result<Vec<SliceData>, CliError> {
     let sql = include_str!("../../queries/report/slices.sql");
-    let mut rows = Vec::new();
+    let mut sums: BTreeMap<(usize, String), SliceData> = BTreeMap::new();
     for batch in window_rows(session, sql, window, window.end_ms).await? {
-        let (dimension, slice) = (text(&batch, "dimension")?, text(&batch, "slice")?);
         let (ms, unknown) = (int(&batch, "ms")?, int(&batch, "unknown_ms")?);
         let unpriced = int(&batch, "unpriced_ms")?;
         let (cost, waste) = (usd(&batch, "cost_usd")?, usd(&batch, "waste_usd")?);
-        rows.extend((0..batch.num_rows()).map(|row| SliceData {
-            dimension: dimension.value(row).to_owned(),
-            slice: slice.value(row).to_owned(),
-            ms: ms.value(row),
-            unknown_ms: unknown.value(row),
-            unpriced_ms: unpriced.value(row),
-            cost_usd: usd_at(&cost, row),
-            waste_usd: usd_at(&waste, row),
-        }));
+        for (place, dimension) in DIMENSIONS.iter().enumerate() {
+            let slice = text(&batch, dimension)?;
+            for row in 0..batch.num_rows() {
+                let name = slice.value(row).to_owned();
+                let sum = sums
+                    .entry((place, name.clone()))
+                    .or_insert_with(|| SliceData {
+                        dimension: (*dimension).to_owned(),
+                        slice: name,
+                        ms: 0,
+                        unknown_ms: 0,
+                        unpriced_ms: 0,
+                        cost_usd: None,
+                        waste_usd: None,
+                    });
+                sum.ms += ms.value(row);
+                sum.unknown_ms += unknown.value(row);
+                sum.unpriced_ms += unpriced.value(row);
+                add(&mut sum.cost_usd, usd_at(&cost, row));
+                add(&mut sum.waste_usd, usd_at(&waste, row));
+            }
+        }
     }
-    Ok(rows)
+    let mut rows: Vec<((usize, String), SliceData)> = sums.into_iter().collect();
+    // The dearest first; what has no price last.
+    rows.sort_by(|((a, _), one), ((b, _), other)| {
+        a.cmp(b)
+            .then_with(|| other.cost_usd.cmp(&one.cost_usd))
+            .then_with(|| one.slice.cmp(&other.slice))
+    });
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+fn add(sum: &mut Option<Decimal>, amount: Option<Decimal>) {
+    if let Some(amount) = amount {
+        *sum = Some(sum.unwrap_or(Decimal::ZERO) + amount);
+    }
 }
 
 async fn unit_costs(

@@ -3,8 +3,8 @@ WITH days AS (
   SELECT DISTINCT
     date,
     CAST(($window_end_ms - CAST(round(extract(epoch FROM CAST(date AS TIMESTAMP)) * 1000) AS BIGINT) - 1) AS BIGINT) AS back_ms
-  FROM v_ledger
-  WHERE date < CAST($to_date AS DATE) AND final
+  FROM ledger
+  WHERE date < CAST($to_date AS DATE) AND final AND class <> 'absent'
 )
 SELECT
   $window_end_ms - CAST((back_ms - back_ms % 604800000) AS BIGINT) - 604800000 AS week_start_ms,

@@ -12,7 +12,7 @@ WITH spent AS (
 ),
 owners AS (
   SELECT DISTINCT cluster, namespace, workload_kind, workload_name, model
-  FROM v_ledger
+  FROM ledger
   WHERE date >= $from_date AND date < $to_date AND final AND model IS NOT NULL
 ),
 tokens AS (
