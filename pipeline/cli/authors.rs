@@ -61,6 +61,8 @@ fn editor(path: &Path) -> Editor {
                 "core.fsmonitor=false",
                 "-c",
                 "core.hooksPath=/dev/null",
+                "-c",
+                "log.showSignature=false",
             ])
             .args(args)
             .current_dir(folder)

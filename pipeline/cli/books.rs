@@ -271,12 +271,17 @@ pub(super) async fn read_records(
     lake: &Lake,
     output: &Path,
 ) -> Result<Option<Records>, CliError> {
-    let mut public = key_path(config, output).into_os_string();
+    let private = key_path(config, output);
+    let mut public = private.clone().into_os_string();
     public.push(".pub");
-    if !Path::new(&public).exists() {
+    let key = if Path::new(&public).exists() {
+        VerifyingKey::open(Path::new(&public))?
+    } else if private.exists() {
+        // A key that was mounted comes alone.
+        PipelineKey::open_or_create(&private)?.0.verifying_key()
+    } else {
         return Ok(None);
-    }
-    let key = VerifyingKey::open(Path::new(&public))?;
+    };
     let log = Log::new(lake.audit_log(), verifying_keys(config, &key)?);
     let head = log.head().await?;
     Ok(Some(Records::load(&log, head.as_ref(), "").await?))

@@ -11,6 +11,7 @@ use datafusion::scalar::ScalarValue;
 use super::error::CliError;
 use super::given::{Bill, billed_nodes, bills, measurements};
 use super::stages::Workspace;
+use super::windowed::window_rows;
 use super::{CODE_VERSION, outcome_rows, outcomes, remedies, say};
 use crate::approve::{Outcome, scoreboard};
 use crate::catalogue;
@@ -30,7 +31,7 @@ use crate::lake::columns::{int, int_at, text};
 use crate::lake::{LakeError, PartitionKey, read_only_sql};
 use crate::model::TimeWindow;
 use crate::model::canonical::sha256_hex;
-use crate::model::time::{date_of, format_ms};
+use crate::model::time::format_ms;
 
 /// The configuration's part in what a run concludes, checked before anything is read.
 pub(super) struct Settings {
@@ -390,31 +391,6 @@ pub(super) async fn conclude(
         evidence,
         outcomes: told,
     })
-}
-
-/// Rows of a query with the window's days bound.
-pub(super) async fn window_rows(
-    session: &SessionContext,
-    sql: &str,
-    window: TimeWindow,
-    shown_end_ms: i64,
-) -> Result<Vec<RecordBatch>, CliError> {
-    let all = [
-        ("from_date", ScalarValue::from(date_of(window.start_ms))),
-        ("to_date", ScalarValue::from(date_of(window.end_ms))),
-        ("shown_date", ScalarValue::from(date_of(shown_end_ms))),
-        ("window_start_ms", ScalarValue::Int64(Some(window.start_ms))),
-        ("window_end_ms", ScalarValue::Int64(Some(window.end_ms))),
-    ];
-    let used: Vec<(&str, ScalarValue)> = all
-        .into_iter()
-        .filter(|(name, _)| sql.contains(&format!("${name}")))
-        .collect();
-    Ok(read_only_sql(session, sql, used)
-        .await?
-        .collect()
-        .await
-        .map_err(|cause| LakeError::sql("read rows for the report", cause))?)
 }
 
 async fn price_keys(

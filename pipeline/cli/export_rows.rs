@@ -9,10 +9,10 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 
 use super::args::ConfigArg;
-use super::conclude::window_rows;
 use super::error::CliError;
 use super::evidence::replace;
 use super::output::{OutputFormat, print_rows};
+use super::windowed::{gather_days, window_rows};
 use super::{data, say};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -54,7 +54,7 @@ impl FileFormat {
 
 /// What all exports of rows take.
 #[derive(Debug, Args)]
-pub(super) struct Published {
+pub(super) struct PublicationArg {
     #[command(flatten)]
     pub config: ConfigArg,
     /// An older publication
@@ -65,7 +65,7 @@ pub(super) struct Published {
 #[derive(Debug, Args)]
 pub(super) struct TablesArgs {
     #[command(flatten)]
-    pub published: Published,
+    pub publication: PublicationArg,
     /// Where the files go: findings, recommendations, ledger
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
@@ -77,7 +77,7 @@ pub(super) struct TablesArgs {
 #[derive(Debug, Args)]
 pub(super) struct FocusArgs {
     #[command(flatten)]
-    pub published: Published,
+    pub publication: PublicationArg,
     /// The file; default: stdout, which takes no Parquet
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -89,7 +89,7 @@ pub(super) struct FocusArgs {
 #[derive(Debug, Args)]
 pub(super) struct GaugesArgs {
     #[command(flatten)]
-    pub published: Published,
+    pub publication: PublicationArg,
     /// The file, for a textfile collector; default: stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -102,7 +102,7 @@ struct Open {
 }
 
 impl Open {
-    async fn new(args: &Published) -> Result<Self, CliError> {
+    async fn new(args: &PublicationArg) -> Result<Self, CliError> {
         let config = Config::load(&args.config.config)?;
         let (lake, publication) = data::published(&config, args.as_of).await?;
         let session = data::session(&lake, &LakeView::published(&publication)).await?;
@@ -120,7 +120,7 @@ impl Open {
 }
 
 pub(super) async fn tables(args: &TablesArgs) -> Result<Exit, CliError> {
-    let open = Open::new(&args.published).await?;
+    let open = Open::new(&args.publication).await?;
     std::fs::create_dir_all(&args.out)
         .map_err(|error| CliError::file("make the folder", &args.out, error))?;
     for (name, sql) in [
@@ -152,7 +152,7 @@ pub(super) async fn focus(args: &FocusArgs) -> Result<Exit, CliError> {
             "Parquet is no text for a terminal: name a file with --out".to_owned(),
         ));
     }
-    let open = Open::new(&args.published).await?;
+    let open = Open::new(&args.publication).await?;
     let batches = open
         .rows(include_str!("../../queries/report/export_focus.sql"))
         .await?;
@@ -187,7 +187,8 @@ fn write_or_print(out: Option<&Path>, bytes: &[u8]) -> Result<(), CliError> {
 }
 
 pub(super) async fn gauges(args: &GaugesArgs) -> Result<Exit, CliError> {
-    let open = Open::new(&args.published).await?;
+    let open = Open::new(&args.publication).await?;
+    gather_days(&open.session, open.window, open.window.end_ms).await?;
     let mut families = of_publication(&open);
     families.extend(of_classes(&open).await?);
     families.extend(of_findings(&open).await?);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use datafusion::prelude::SessionContext;
 
-use super::conclude::window_rows;
 use super::error::CliError;
+use super::windowed::window_rows;
 use crate::catalogue;
 use crate::config::Config;
 use crate::detect::economics::bill::{BilledNode, COLUMNS, Charge, read_bill, read_bill_rows};

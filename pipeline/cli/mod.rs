@@ -44,6 +44,7 @@ mod sources;
 mod sql;
 mod stages;
 mod verify;
+mod windowed;
 
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::CODE_VERSION;
 use super::blindness;
-use super::conclude::window_rows;
 use super::error::CliError;
 use super::report_sections;
+use super::windowed::{gather_days, window_rows};
 use crate::detect::PlannedChange;
 use crate::lake::Publication;
 use crate::lake::columns::{int, text, text_at, usd, usd_at};
@@ -28,6 +28,7 @@ pub(super) async fn read(
     window: TimeWindow,
     shown_end_ms: i64,
 ) -> Result<ReportData, CliError> {
+    gather_days(session, window, shown_end_ms).await?;
     let (capacity_ms, gpus) = capacity(session, window).await?;
     Ok(ReportData {
         run_id: publication.runs.values().max().cloned().unwrap_or_default(),

@@ -1,13 +1,13 @@
 //! Owns the way from a publication to the report's further sections: slices, unit costs, weeks, movers,
 //! tier fit. `report_data` asks it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::prelude::SessionContext;
 use rust_decimal::Decimal;
 
-use super::conclude::window_rows;
 use super::error::CliError;
+use super::windowed::{TREND_WEEKS, WEEK_MS, window_rows};
 use crate::lake::columns::{int, int_at, text, text_at, usd, usd_at};
 use crate::model::TimeWindow;
 use crate::report::{MoverData, SectionsData, SliceData, TierFitData, UnitCostData, WeekData};
@@ -19,11 +19,12 @@ pub(super) async fn read(
     session: &SessionContext,
     window: TimeWindow,
 ) -> Result<SectionsData, CliError> {
+    let (weeks, week_days) = weeks(session, window).await?;
     Ok(SectionsData {
         slices: slices(session, window).await?,
         unit_costs: unit_costs(session, window).await?,
-        weeks: weeks(session, window).await?,
-        week_days: week_days(session, window).await?,
+        weeks,
+        week_days,
         movers: movers(session, window).await?,
         tier_fit: tier_fit(session, window).await?,
     })
@@ -98,33 +99,36 @@ async fn unit_costs(
     Ok(rows)
 }
 
-async fn weeks(session: &SessionContext, window: TimeWindow) -> Result<Vec<WeekData>, CliError> {
-    let sql = include_str!("../../queries/report/trend.sql");
-    let mut rows = Vec::new();
-    for batch in window_rows(session, sql, window, window.end_ms).await? {
-        let (start, class) = (int(&batch, "week_start_ms")?, text(&batch, "class")?);
-        let (ms, cost) = (int(&batch, "ms")?, usd(&batch, "cost_usd")?);
-        rows.extend((0..batch.num_rows()).map(|row| WeekData {
-            week_start_ms: start.value(row),
-            class: class.value(row).to_owned(),
-            ms: ms.value(row),
-            cost_usd: usd_at(&cost, row),
-        }));
-    }
-    Ok(rows)
-}
-
-async fn week_days(
+/// Days by class, each with the week that it is in, counted back from the window's end; and the days that
+/// the lake holds of each week.
+async fn weeks(
     session: &SessionContext,
     window: TimeWindow,
-) -> Result<Vec<(i64, i64)>, CliError> {
-    let sql = include_str!("../../queries/report/trend_days.sql");
+) -> Result<(Vec<WeekData>, Vec<(i64, i64)>), CliError> {
+    let sql = include_str!("../../queries/report/trend.sql");
     let mut rows = Vec::new();
+    let mut held: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
     for batch in window_rows(session, sql, window, window.end_ms).await? {
-        let (start, days) = (int(&batch, "week_start_ms")?, int(&batch, "days")?);
-        rows.extend((0..batch.num_rows()).map(|row| (start.value(row), days.value(row))));
+        let (day, class) = (int(&batch, "day_ms")?, text(&batch, "class")?);
+        let (ms, cost) = (int(&batch, "ms")?, usd(&batch, "cost_usd")?);
+        for row in 0..batch.num_rows() {
+            let day_ms = day.value(row);
+            let back = (window.end_ms - day_ms - 1).div_euclid(WEEK_MS) + 1;
+            if back > TREND_WEEKS {
+                continue;
+            }
+            let week_start_ms = window.end_ms - back * WEEK_MS;
+            held.entry(week_start_ms).or_default().insert(day_ms);
+            rows.push(WeekData {
+                week_start_ms,
+                class: class.value(row).to_owned(),
+                ms: ms.value(row),
+                cost_usd: usd_at(&cost, row),
+            });
+        }
     }
-    Ok(rows)
+    let days = held.iter().map(|(week, days)| (*week, days.len() as i64));
+    Ok((rows, days.collect()))
 }
 
 async fn movers(session: &SessionContext, window: TimeWindow) -> Result<Vec<MoverData>, CliError> {

@@ -1,25 +1,19 @@
 //! Owns the sections that look at the same ledger from other sides: slices, what a model's tokens cost,
-//! weeks, what moved, and how each workload's tier fits. Plain data in, final text out.
+//! and how each workload's tier fits; weeks and what moved are `weeks`'. Plain data in, final text out.
 //!
 //! It adds up and ranks what it is given, nothing else. `view` puts the sections into the report.
 
-use std::fmt::Write as _;
+mod weeks;
 
 use rust_decimal::Decimal;
 use serde::Serialize;
 
 use super::format::{gpu_hours, percent, usd};
-use crate::model::time::date_of;
+pub use weeks::{MoverData, WeekData};
+use weeks::{MoverView, WeekView};
 
-/// Movers beyond these are one row: the table is read, the sum still holds.
-const MOVERS_SHOWN: usize = 10;
 /// Rows of one dimension beyond these are one row.
 const SLICES_SHOWN: usize = 25;
-/// Height of the weeks' chart in SVG units.
-const HEIGHT: i64 = 120;
-const WEEKS: i64 = 13;
-const WEEK_MS: i64 = 7 * crate::model::time::DAY_MS;
-
 /// One value of one dimension.
 #[derive(Debug, Clone)]
 pub struct SliceData {
@@ -41,28 +35,6 @@ pub struct UnitCostData {
     pub held_usd: Option<Decimal>,
     pub allocation_usd: Option<Decimal>,
     pub usage_usd: Option<Decimal>,
-}
-
-/// One class of one week.
-#[derive(Debug, Clone)]
-pub struct WeekData {
-    pub week_start_ms: i64,
-    pub class: String,
-    pub ms: i64,
-    pub cost_usd: Option<Decimal>,
-}
-
-/// A holder's cost in the week before last and in the last one.
-#[derive(Debug, Clone)]
-pub struct MoverData {
-    /// `cluster/namespace/kind/name`, or the product that nobody held.
-    pub what: String,
-    pub before_ms: i64,
-    pub after_ms: i64,
-    pub before_usd: Decimal,
-    pub after_usd: Decimal,
-    pub before_waste_usd: Decimal,
-    pub after_waste_usd: Decimal,
 }
 
 /// A workload's placement of today beside the cheapest that would do.
@@ -134,37 +106,6 @@ pub struct UnitCostView {
     pub usage: String,
 }
 
-/// One week, with its bar.
-#[derive(Debug, Clone, Serialize)]
-pub struct WeekView {
-    pub start: String,
-    pub days: i64,
-    pub whole: bool,
-    pub gpu_hours: String,
-    pub cost: String,
-    pub avoidable: String,
-    pub avoidable_share: String,
-    pub unknown: String,
-    pub x: i64,
-    pub width: i64,
-    pub cost_y: i64,
-    pub cost_height: i64,
-    pub avoidable_y: i64,
-    pub avoidable_height: i64,
-    pub label: String,
-}
-
-/// One mover.
-#[derive(Debug, Clone, Serialize)]
-pub struct MoverView {
-    pub what: String,
-    pub before: String,
-    pub after: String,
-    pub change: String,
-    pub hours: String,
-    pub waste: String,
-}
-
 /// One workload's fit.
 #[derive(Debug, Clone, Serialize)]
 pub struct TierFitView {
@@ -180,32 +121,18 @@ pub struct TierFitView {
     pub verdict: String,
 }
 
-fn is_waste(class: &str) -> bool {
-    super::view::is_waste(class)
-}
-
 fn money(amount: Option<Decimal>) -> String {
     amount.map_or_else(|| "price unknown".to_owned(), usd)
-}
-
-/// With its sign, as a change is read.
-fn signed(amount: Decimal) -> String {
-    let text = usd(amount);
-    if text.starts_with('−') {
-        text
-    } else {
-        format!("+{text}")
-    }
 }
 
 impl Sections {
     #[must_use]
     pub fn new(data: &SectionsData, window_end_ms: i64) -> Self {
-        let (movers, bridge) = movers(data, window_end_ms);
+        let (movers, bridge) = weeks::movers(data, window_end_ms);
         Self {
             slices: slices(&data.slices),
             unit_costs: data.unit_costs.iter().map(unit_cost).collect(),
-            weeks: weeks(data, window_end_ms),
+            weeks: weeks::weeks(data, window_end_ms),
             movers,
             bridge,
             tier_fit: data.tier_fit.iter().map(tier_fit).collect(),
@@ -293,141 +220,6 @@ fn unit_cost(row: &UnitCostData) -> UnitCostView {
     }
 }
 
-fn weeks(data: &SectionsData, window_end_ms: i64) -> Vec<WeekView> {
-    let Some(first) = data.weeks.iter().map(|week| week.week_start_ms).min() else {
-        return Vec::new();
-    };
-    let shown = ((window_end_ms - first) / WEEK_MS).clamp(1, WEEKS);
-    let starts: Vec<i64> = (1..=shown)
-        .rev()
-        .map(|back| window_end_ms - back * WEEK_MS)
-        .collect();
-    let of = |start: i64, waste_only: bool| -> Decimal {
-        data.weeks
-            .iter()
-            .filter(|week| week.week_start_ms == start && (!waste_only || is_waste(&week.class)))
-            .filter_map(|week| week.cost_usd)
-            .sum()
-    };
-    let most = starts.iter().map(|start| of(*start, false)).max();
-    let most = most.filter(|usd| !usd.is_zero()).unwrap_or(Decimal::ONE);
-    let height = |amount: Decimal| -> i64 {
-        use rust_decimal::prelude::ToPrimitive as _;
-        (amount * Decimal::from(HEIGHT) / most)
-            .round()
-            .to_i64()
-            .unwrap_or(0)
-    };
-    let step = 720 / shown.max(1);
-    starts
-        .iter()
-        .zip(0_i64..)
-        .map(|(start, index)| {
-            let ms = |unknown_only: bool| -> i64 {
-                data.weeks
-                    .iter()
-                    .filter(|week| {
-                        week.week_start_ms == *start && (!unknown_only || week.class == "unknown")
-                    })
-                    .map(|week| week.ms)
-                    .sum()
-            };
-            let days = (data.week_days.iter())
-                .find(|(week, _)| week == start)
-                .map_or(0, |(_, days)| *days);
-            let (cost, waste) = (of(*start, false), of(*start, true));
-            let (cost_height, avoidable_height) = (height(cost), height(waste));
-            let date = date_of(*start);
-            WeekView {
-                label: date.get(5..).unwrap_or_default().to_owned(),
-                start: date,
-                days,
-                whole: days == 7,
-                gpu_hours: gpu_hours(ms(false)),
-                cost: usd(cost),
-                avoidable: usd(waste),
-                avoidable_share: percent(waste, cost),
-                unknown: percent(Decimal::from(ms(true)), Decimal::from(ms(false))),
-                x: 40 + index * step,
-                width: (step - 8).clamp(1, 90),
-                cost_y: HEIGHT - cost_height,
-                cost_height,
-                avoidable_y: HEIGHT - avoidable_height,
-                avoidable_height,
-            }
-        })
-        .collect()
-}
-
-/// Only where both weeks are whole: a hole would be told as a change.
-fn movers(data: &SectionsData, window_end_ms: i64) -> (Vec<MoverView>, Option<String>) {
-    let whole = |back: i64| {
-        let start = window_end_ms - back * WEEK_MS;
-        data.week_days.contains(&(start, 7))
-    };
-    if !whole(1) || !whole(2) {
-        return (Vec::new(), None);
-    }
-    let mut rows = data.movers.clone();
-    rows.sort_by(|a, b| {
-        let moved = |row: &MoverData| (row.after_usd - row.before_usd).abs();
-        moved(b).cmp(&moved(a)).then_with(|| a.what.cmp(&b.what))
-    });
-    let sum = |pick: fn(&MoverData) -> Decimal| -> Decimal { rows.iter().map(pick).sum() };
-    let (before, after) = (sum(|row| row.before_usd), sum(|row| row.after_usd));
-    let waste = sum(|row| row.after_waste_usd) - sum(|row| row.before_waste_usd);
-    let change = after - before;
-    let mut bridge = format!(
-        "The last seven days cost {} against {} in the seven before ({}), at the same prices; of the change, {} is avoidable and {} is not.",
-        usd(after),
-        usd(before),
-        signed(change),
-        signed(waste),
-        signed(change - waste)
-    );
-    if let Some(most) = rows.first().filter(|row| row.after_usd != row.before_usd) {
-        // Writing to a string cannot fail.
-        let _ = write!(
-            bridge,
-            " Most of it moved at {}: {}.",
-            most.what,
-            signed(most.after_usd - most.before_usd)
-        );
-    }
-    let rest = rows.split_off(rows.len().min(MOVERS_SHOWN));
-    let mut views: Vec<MoverView> = rows.iter().map(mover).collect();
-    if !rest.is_empty() {
-        let sum = |pick: fn(&MoverData) -> Decimal| -> Decimal { rest.iter().map(pick).sum() };
-        let ms = |pick: fn(&MoverData) -> i64| -> i64 { rest.iter().map(pick).sum() };
-        views.push(mover(&MoverData {
-            what: format!("{} others", rest.len()),
-            before_ms: ms(|row| row.before_ms),
-            after_ms: ms(|row| row.after_ms),
-            before_usd: sum(|row| row.before_usd),
-            after_usd: sum(|row| row.after_usd),
-            before_waste_usd: sum(|row| row.before_waste_usd),
-            after_waste_usd: sum(|row| row.after_waste_usd),
-        }));
-    }
-    (views, Some(bridge))
-}
-
-fn mover(row: &MoverData) -> MoverView {
-    let hours = row.after_ms - row.before_ms;
-    MoverView {
-        what: row.what.clone(),
-        before: usd(row.before_usd),
-        after: usd(row.after_usd),
-        change: signed(row.after_usd - row.before_usd),
-        hours: if hours < 0 {
-            format!("−{}", gpu_hours(-hours))
-        } else {
-            format!("+{}", gpu_hours(hours))
-        },
-        waste: signed(row.after_waste_usd - row.before_waste_usd),
-    }
-}
-
 fn tier_fit(row: &TierFitData) -> TierFitView {
     let at = |candidate: &str, replicas: Option<i64>| {
         replicas.map_or_else(
@@ -457,96 +249,4 @@ fn tier_fit(row: &TierFitData) -> TierFitView {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const END: i64 = 1_793_664_000_000;
-
-    fn week(back: i64, class: &str, cost: i64) -> WeekData {
-        WeekData {
-            week_start_ms: END - back * WEEK_MS,
-            class: class.to_owned(),
-            ms: 3_600_000 * cost,
-            cost_usd: Some(Decimal::from(cost)),
-        }
-    }
-
-    fn mover_of(what: &str, before: i64, after: i64) -> MoverData {
-        MoverData {
-            what: what.to_owned(),
-            before_ms: before * 3_600_000,
-            after_ms: after * 3_600_000,
-            before_usd: before.into(),
-            after_usd: after.into(),
-            before_waste_usd: Decimal::ZERO,
-            after_waste_usd: Decimal::ONE,
-        }
-    }
-
-    #[test]
-    fn weeks_without_rows_stay_in_their_place() {
-        let data = SectionsData {
-            weeks: vec![
-                week(3, "serving", 50),
-                week(1, "dark", 25),
-                week(1, "serving", 75),
-            ],
-            week_days: vec![(END - 3 * WEEK_MS, 7), (END - WEEK_MS, 7)],
-            ..SectionsData::default()
-        };
-        let weeks = Sections::new(&data, END).weeks;
-        assert_eq!(weeks.len(), 3);
-        assert_eq!(
-            (weeks[1].days, weeks[1].whole, weeks[1].cost_height),
-            (0, false, 0)
-        );
-        assert_eq!(
-            (weeks[2].cost_height, weeks[2].avoidable_height),
-            (HEIGHT, HEIGHT / 4)
-        );
-        assert_eq!(weeks[2].avoidable_share, "25.0 %");
-    }
-
-    #[test]
-    fn movers_sum_to_the_change_and_need_two_whole_weeks() {
-        let mut data = SectionsData {
-            movers: (0..15)
-                .map(|n| mover_of(&format!("w{n:02}"), 100, 100 + n))
-                .collect(),
-            week_days: vec![(END - 2 * WEEK_MS, 7), (END - WEEK_MS, 7)],
-            ..SectionsData::default()
-        };
-        let sections = Sections::new(&data, END);
-        assert_eq!(sections.movers.len(), MOVERS_SHOWN + 1);
-        assert_eq!(sections.movers[0].what, "w14");
-        assert_eq!(sections.movers[MOVERS_SHOWN].what, "5 others");
-        let bridge = sections.bridge.unwrap();
-        assert!(
-            bridge.contains("+$105") && bridge.contains("w14: +$14"),
-            "{bridge}"
-        );
-        data.week_days[0].1 = 6;
-        assert!(Sections::new(&data, END).movers.is_empty());
-    }
-
-    #[test]
-    fn a_long_tail_is_one_row() {
-        let row = |n: usize| SliceData {
-            dimension: "team".to_owned(),
-            slice: format!("t{n}"),
-            ms: 3_600_000,
-            unknown_ms: 0,
-            unpriced_ms: 0,
-            cost_usd: Some(Decimal::ONE),
-            waste_usd: None,
-        };
-        let data = SectionsData {
-            slices: (0..40).map(row).collect(),
-            ..SectionsData::default()
-        };
-        let tables = Sections::new(&data, END).slices;
-        assert_eq!(tables[0].rows.len(), SLICES_SHOWN);
-        assert_eq!(tables[0].rows[SLICES_SHOWN - 1].slice, "16 others");
-        assert_eq!(tables[0].rows[SLICES_SHOWN - 1].gpu_hours, "16.0");
-    }
-}
+mod tests;

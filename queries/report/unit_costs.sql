@@ -4,16 +4,16 @@ WITH spent AS (
   SELECT
     cluster,
     model,
-    CAST(SUM(effective_cost_usd) AS DECIMAL(38, 6)) AS held_usd,
-    CAST(SUM(CASE WHEN class IN ('productive', 'serving') THEN effective_cost_usd END) AS DECIMAL(38, 6)) AS served_usd
-  FROM v_ledger
-  WHERE date >= $from_date AND date < $to_date AND final AND model IS NOT NULL
+    CAST(SUM(cost_usd) AS DECIMAL(38, 6)) AS held_usd,
+    CAST(SUM(CASE WHEN class IN ('productive', 'serving') THEN cost_usd END) AS DECIMAL(38, 6)) AS served_usd
+  FROM report_days
+  WHERE date >= CAST($from_date AS DATE) AND date < CAST($to_date AS DATE) AND final AND model IS NOT NULL
   GROUP BY cluster, model
 ),
 owners AS (
   SELECT DISTINCT cluster, namespace, workload_kind, workload_name, model
-  FROM ledger
-  WHERE date >= $from_date AND date < $to_date AND final AND model IS NOT NULL
+  FROM report_days
+  WHERE date >= CAST($from_date AS DATE) AND date < CAST($to_date AS DATE) AND final AND model IS NOT NULL
 ),
 tokens AS (
   SELECT

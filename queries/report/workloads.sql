@@ -8,9 +8,9 @@ SELECT
   MAX(model) AS model,
   MAX(gpu_product) AS gpu_product,
   MAX(team) AS team,
-  SUM(ms) AS ms,
-  SUM(COALESCE(effective_cost_usd, list_cost_usd)) AS cost_usd
-FROM v_ledger
+  CAST(SUM(ms) AS BIGINT) AS ms,
+  SUM(cost_usd) AS cost_usd
+FROM report_days
 WHERE date >= CAST($from_date AS DATE)
   AND date < CAST($to_date AS DATE)
   AND workload_name <> ''
