@@ -40,7 +40,7 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "NUMBER")]
     pub as_of: Option<u64>,
     /// A folder for report.html, report.md and report.json
-    #[arg(long, value_name = "FOLDER", required_unless_present = "output")]
+    #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
     /// One form, to stdout
     #[arg(short, long, value_enum, conflicts_with = "out")]
@@ -63,6 +63,11 @@ fn epoch_days() -> i32 {
 }
 
 pub(super) async fn report(args: &ReportArgs) -> Result<Exit, CliError> {
+    if args.out.is_none() && args.output.is_none() {
+        return Err(CliError::Usage(
+            "say where the report goes: `--out FOLDER` for its files, or `-o html|markdown|json` for one form on stdout".to_owned(),
+        ));
+    }
     let config = Config::load(&args.config.config)?;
     let (lake, newest) = data::published(&config, args.as_of).await?;
     let publication = match args.week {

@@ -90,8 +90,8 @@ pub struct SliceView {
     pub slice: String,
     pub gpu_hours: String,
     pub cost: String,
-    pub avoidable: String,
-    pub avoidable_share: String,
+    pub waste: String,
+    pub waste_share: String,
     pub unknown: String,
 }
 
@@ -189,8 +189,8 @@ fn slice(row: &SliceData) -> SliceView {
         slice: row.slice.clone(),
         gpu_hours: gpu_hours(row.ms),
         cost,
-        avoidable: row.cost_usd.map_or_else(|| "–".to_owned(), |_| usd(waste)),
-        avoidable_share: row
+        waste: row.cost_usd.map_or_else(|| "–".to_owned(), |_| usd(waste)),
+        waste_share: row
             .cost_usd
             .map_or_else(|| "–".to_owned(), |cost| percent(waste, cost)),
         unknown: percent(Decimal::from(row.unknown_ms), Decimal::from(row.ms)),

@@ -45,10 +45,10 @@ fn weeks_without_rows_stay_in_their_place() {
         (0, false, 0)
     );
     assert_eq!(
-        (weeks[2].cost_height, weeks[2].avoidable_height),
+        (weeks[2].cost_height, weeks[2].waste_height),
         (HEIGHT, HEIGHT / 4)
     );
-    assert_eq!(weeks[2].avoidable_share, "25.0 %");
+    assert_eq!(weeks[2].waste_share, "25.0 %");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Owns the weeks: what each cost and how much of it was avoidable, as a table and as bars, and what
+//! Owns the weeks: what each cost and how much of it was waste, as a table and as bars, and what
 //! moved between the last two.
 //!
 //! Days come with the week that they are in; a week of which the lake holds less than seven closed days
@@ -51,15 +51,15 @@ pub struct WeekView {
     pub whole: bool,
     pub gpu_hours: String,
     pub cost: String,
-    pub avoidable: String,
-    pub avoidable_share: String,
+    pub waste: String,
+    pub waste_share: String,
     pub unknown: String,
     pub x: i64,
     pub width: i64,
     pub cost_y: i64,
     pub cost_height: i64,
-    pub avoidable_y: i64,
-    pub avoidable_height: i64,
+    pub waste_y: i64,
+    pub waste_height: i64,
     pub label: String,
 }
 
@@ -127,7 +127,7 @@ pub(super) fn weeks(data: &SectionsData, window_end_ms: i64) -> Vec<WeekView> {
                 .find(|(week, _)| week == start)
                 .map_or(0, |(_, days)| *days);
             let (cost, waste) = (of(*start, false), of(*start, true));
-            let (cost_height, avoidable_height) = (height(cost), height(waste));
+            let (cost_height, waste_height) = (height(cost), height(waste));
             let date = date_of(*start);
             WeekView {
                 label: date.get(5..).unwrap_or_default().to_owned(),
@@ -136,15 +136,15 @@ pub(super) fn weeks(data: &SectionsData, window_end_ms: i64) -> Vec<WeekView> {
                 whole: days == 7,
                 gpu_hours: gpu_hours(ms(false)),
                 cost: usd(cost),
-                avoidable: usd(waste),
-                avoidable_share: percent(waste, cost),
+                waste: usd(waste),
+                waste_share: percent(waste, cost),
                 unknown: percent(Decimal::from(ms(true)), Decimal::from(ms(false))),
                 x: 40 + index * step,
                 width: (step - 8).clamp(1, 90),
                 cost_y: HEIGHT - cost_height,
                 cost_height,
-                avoidable_y: HEIGHT - avoidable_height,
-                avoidable_height,
+                waste_y: HEIGHT - waste_height,
+                waste_height,
             }
         })
         .collect()
@@ -169,7 +169,7 @@ pub(super) fn movers(data: &SectionsData, window_end_ms: i64) -> (Vec<MoverView>
     let waste = sum(|row| row.after_waste_usd) - sum(|row| row.before_waste_usd);
     let change = after - before;
     let mut bridge = format!(
-        "The last seven days cost {} against {} in the seven before ({}), at the same prices; of the change, {} is avoidable and {} is not.",
+        "The last seven days cost {} against {} in the seven before ({}), at the same prices; of the change, {} is waste and {} is not.",
         usd(after),
         usd(before),
         signed(change),
@@ -185,7 +185,11 @@ pub(super) fn movers(data: &SectionsData, window_end_ms: i64) -> (Vec<MoverView>
             signed(most.after_usd - most.before_usd)
         );
     }
-    let rest = rows.split_off(rows.len().min(MOVERS_SHOWN));
+    // What did not move is no mover: it stands among the others.
+    let moved = (rows.iter())
+        .take_while(|row| (row.after_usd - row.before_usd).abs() >= Decimal::ONE)
+        .count();
+    let rest = rows.split_off(moved.min(MOVERS_SHOWN));
     let mut views: Vec<MoverView> = rows.iter().map(mover).collect();
     if !rest.is_empty() {
         let sum = |pick: fn(&MoverData) -> Decimal| -> Decimal { rest.iter().map(pick).sum() };
