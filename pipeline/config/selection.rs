@@ -1,5 +1,5 @@
-//! Owns the checks of what a source selects: its cluster or the label that tells clusters apart,
-//! extra matchers, extra metrics, and how it is read. Matchers are read where they are used.
+//! Owns the checks of what a source is and selects: its place, its cluster or the label that tells
+//! clusters apart, extra matchers, extra metrics, and how it is read. Matchers are read where they are used.
 
 use super::file::{SourceKind, SourceMode, SourceSection};
 
@@ -77,6 +77,55 @@ pub(super) fn check(name: &str, source: &SourceSection) -> Result<(), String> {
     if let Some(metric) = source.metrics.iter().find(|metric| !is_name(metric, true)) {
         return Err(format!(
             "[[source]] `{name}`: `{metric}` is no name of a metric (letters, digits, `_` and `:`)"
+        ));
+    }
+    Ok(())
+}
+
+/// Says what is wrong with where a source is: a URL, a Service behind an API server, a folder, a cluster.
+pub(super) fn check_place(name: &str, source: &SourceSection) -> Result<(), String> {
+    let is_cluster = source.kind == SourceKind::Kubernetes;
+    if source.service.is_some() && source.kind != SourceKind::Prometheus {
+        return Err(format!(
+            "[[source]] `{name}`: service is for kind = \"prometheus\""
+        ));
+    }
+    let lacks = |wanted: &str| Err(format!("[[source]] `{name}` has no `{wanted}`"));
+    match source.kind {
+        SourceKind::Prometheus if source.url.is_some() && source.service.is_some() => {
+            return Err(format!(
+                "[[source]] `{name}`: give either url or service, not both"
+            ));
+        }
+        SourceKind::Prometheus if source.url.is_none() && source.service.is_none() => {
+            return lacks("url");
+        }
+        SourceKind::Tsdb if source.url.is_none() => return lacks("url"),
+        SourceKind::KubernetesExport if source.path.is_none() => return lacks("path"),
+        _ => {}
+    }
+    let through = source.service.is_some();
+    if !is_cluster && !through && (source.kubeconfig.is_some() || source.context.is_some()) {
+        return Err(format!(
+            "[[source]] `{name}`: kubeconfig and context are for kind = \"kubernetes\" and for a `service`"
+        ));
+    }
+    if !is_cluster && source.qps.is_some() {
+        return Err(format!(
+            "[[source]] `{name}`: qps is for kind = \"kubernetes\""
+        ));
+    }
+    let proves = source.basic_auth.is_some()
+        || source.authorization.is_some()
+        || source.bearer_token_file.is_some()
+        || source.oauth2.is_some()
+        || source.sigv4.is_some()
+        || source.google_iam.is_some()
+        || source.azuread.is_some();
+    if through && proves {
+        return Err(format!(
+            "[[source]] `{name}`: a `service` is asked as the kubeconfig's user, and the API server \
+             keeps other credentials for itself: give the server's url instead"
         ));
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Owns the way in: sources are read here and become rows of raw tables. The only room with HTTP.
+//! Owns the way in: sources are read here and become rows of raw tables. The only room with HTTP, so
+//! `deliver` posts from here too.
 //!
 //! `prometheus` and `tsdb` give series, `pivot` makes them rows by `aliases.toml`, `kubernetes`
 //! makes rows of snapshots, and `driver` keeps them window by window in a `sink`. Does not derive,
@@ -7,6 +8,7 @@
 
 pub mod aliases;
 mod census;
+mod deliver;
 mod digest;
 mod driver;
 mod error;
@@ -27,12 +29,13 @@ use std::sync::Arc;
 use url::Url;
 
 pub use census::{Census, TableCensus};
+pub use deliver::post_json;
 pub use digest::content_digest;
 pub use driver::{IngestOptions, IngestReport, Outcome, WindowReport, ingest_export};
 pub use error::{ExportError, IngestError};
 pub use kubernetes::{
-    ClusterApi, ClusterOptions, KindCounts, KubernetesError, KubernetesExport, Snapshot,
-    ingest_live,
+    ClusterApi, ClusterOptions, ClusterRoute, FoundServer, KindCounts, KubernetesError,
+    KubernetesExport, ServicePlace, Snapshot, find_servers, ingest_live,
 };
 pub use plan::windows;
 pub use progress::{Listener, Progress};
@@ -90,6 +93,8 @@ pub enum SourceLocation {
     Blocks(Box<BlockLocation>),
     /// The API server of a cluster.
     Cluster(Box<ClusterOptions>),
+    /// A metrics server that is reached through the API server of its cluster.
+    Behind(Box<ClusterOptions>, ServicePlace, Box<RemoteOptions>, Mode),
 }
 
 /// Where blocks are.
@@ -140,6 +145,15 @@ impl Source {
         let mut notice = None;
         let reader = match (spec.kind, spec.location.clone()) {
             (SourceKind::Prometheus, SourceLocation::Remote(options, mode)) => {
+                let opened = ServerSource::open(*options, mode).await;
+                let (server, why) = opened.map_err(failed)?;
+                notice = why;
+                Reader::Prometheus(Box::new(server))
+            }
+            (SourceKind::Prometheus, SourceLocation::Behind(cluster, place, mut options, mode)) => {
+                let (route, url) = ClusterRoute::open(*cluster, &place).await?;
+                options.url = url;
+                options.route = Some(route);
                 let opened = ServerSource::open(*options, mode).await;
                 let (server, why) = opened.map_err(failed)?;
                 notice = why;

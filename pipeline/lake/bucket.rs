@@ -1,4 +1,4 @@
-//! Owns plain access to objects for other rooms: list, read whole or by ranges, put if absent.
+//! Owns plain access to objects for other rooms: list, read whole or by ranges, put.
 //!
 //! It knows nothing of the lake's layout. `ingest` reads blocks of metrics through it. Keys are
 //! relative to the folder that the bucket was opened at, without a leading `/`.
@@ -162,6 +162,14 @@ impl Bucket {
             Err(StoreError::AlreadyExists { .. }) => Ok(false),
             Err(e) => Err(LakeError::store("write", self.describe(key), e)),
         }
+    }
+
+    /// Puts an object whatever is there: for pointers that readers follow, never for what they rest on.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
+        let path = self.path(key)?;
+        let put = self.root.put(&path, bytes.into()).await;
+        put.map(|_| ())
+            .map_err(|e| LakeError::store("write", self.describe(key), e))
     }
 
     /// Keys come from listings of others: they are taken as they are, not escaped again.

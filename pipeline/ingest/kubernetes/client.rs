@@ -1,5 +1,6 @@
 //! Owns the connection to an API server: where it is, how to authenticate, and GETs that are paced,
-//! bounded and tried again. It sends nothing but GET. Kinds and lists are its callers' matter.
+//! bounded and tried again. It sends nothing but GET; `route` sends what a metrics client asks. Kinds and
+//! lists are its callers' matter.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -123,6 +124,11 @@ impl ClusterApi {
             options,
             last_request: Mutex::new(None),
         })
+    }
+
+    /// The client itself, for requests that are somebody else's.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// One page of a list.
@@ -303,7 +309,7 @@ async fn load(options: &ClusterOptions) -> Result<Config, KubernetesError> {
 }
 
 /// An error with its causes: the innermost one says what happened.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

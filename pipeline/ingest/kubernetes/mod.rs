@@ -3,7 +3,8 @@
 //! `inventory` folds them.
 //!
 //! Live: `client` asks, `discovery` and `kinds` say what for, `snapshot` lists it; `live` adds it to
-//! the lake by `increment`, or `files` writes it where `export` reads it.
+//! the lake by `increment`, or `files` writes it where `export` reads it. `servers` finds metrics servers,
+//! and `route` is the way to one through the API server.
 
 mod client;
 mod discovery;
@@ -16,6 +17,8 @@ mod kinds;
 mod lists;
 mod live;
 mod redact;
+mod route;
+mod servers;
 mod snapshot;
 mod tables;
 
@@ -24,6 +27,8 @@ pub use error::KubernetesError;
 pub use export::{DayOfObjects, KubernetesExport};
 pub use increment::{KnownDay, KnownObject};
 pub use live::ingest_live;
+pub use route::{ClusterRoute, ServicePlace};
+pub use servers::{FoundServer, find_servers};
 pub use snapshot::{KindCounts, KindState, Snapshot};
 
 /// Raised when redaction or folding changes what is stored of the same input.

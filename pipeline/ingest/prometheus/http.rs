@@ -13,6 +13,7 @@ use super::backoff;
 use super::credentials::{Auth, CredentialError, Credentials, Text, Vars, WallClock};
 use super::limits::{self, Refusal};
 use super::tls::{ClientOptions, Clients, TlsOptions, host_of, under_name};
+use crate::ingest::kubernetes::ClusterRoute;
 
 /// How much of an error's text is shown, and how much of it is looked at.
 const EXCERPT_BYTES: usize = 300;
@@ -51,6 +52,8 @@ pub struct RemoteOptions {
     pub vars: Vars,
     /// Signatures and some tokens need the time of day.
     pub clock: Option<WallClock>,
+    /// The way through an API server, where `url` is a Service behind it.
+    pub route: Option<ClusterRoute>,
 }
 
 impl RemoteOptions {
@@ -73,6 +76,7 @@ impl RemoteOptions {
             connections: 4,
             vars: Vars::default(),
             clock: None,
+            route: None,
         }
     }
 }
@@ -228,10 +232,18 @@ impl Http {
                 Attempt::Ends(failure)
             }
         })?;
-        match client.execute(built).await {
+        let answered = match &self.options.route {
+            None => client.execute(built).await.map_err(|error| chain(&error)),
+            Some(route) => {
+                let limit = self.options.idle_timeout;
+                let sent = tokio::time::timeout(limit, route.execute(built)).await;
+                sent.unwrap_or_else(|_| Err("the server was silent for too long".to_owned()))
+            }
+        };
+        match answered {
             Ok(response) if response.status().is_success() => Ok(response),
             Ok(response) => Err(self.refused(response, &secrets).await),
-            Err(error) => Err(Attempt::Again(self.failed(chain(&error)), None)),
+            Err(why) => Err(Attempt::Again(self.failed(why), None)),
         }
     }
 
@@ -317,6 +329,18 @@ impl Http {
             }
         }
     }
+}
+
+/// Posts JSON to the address itself; the answer's body is not read.
+pub(crate) async fn post(options: RemoteOptions, body: Vec<u8>) -> Result<(), SourceError> {
+    let url = options.url.clone();
+    let http = Http::new(options)?;
+    let json = "application/json";
+    let sent = http.send(|| {
+        http.post(url.clone(), body.clone())
+            .header("Content-Type", json)
+    });
+    http.within_total(async { sent.await.map(|_| ()) }).await
 }
 
 /// How an attempt failed.

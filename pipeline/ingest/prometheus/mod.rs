@@ -45,6 +45,7 @@ pub use series::{
 pub use tls::TlsOptions;
 
 pub(crate) use backoff::pause;
+pub(crate) use http::post;
 pub(crate) use merge::SeriesBuilder;
 
 use crate::model::TimeWindow;
