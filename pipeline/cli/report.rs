@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::lake::{Lake, LakeView, Publication};
 use crate::model::time::{DAY_MS, HOUR_MS, date_of};
-use crate::report::{Renderer, ReportView};
+use crate::report::{Comparison, Renderer, ReportData, ReportView};
 
 /// Publications that are looked at for a week, newest first: a year of nightly ones.
 const SOUGHT_MAX: u64 = 400;
@@ -27,6 +27,13 @@ pub(super) enum Form {
     Markdown,
     /// The numbers of both, as text that is ready to be shown.
     Json,
+    /// A few lines for chat.
+    Digest,
+}
+
+enum Shown {
+    Report(Box<ReportView>),
+    Both(Box<Comparison>),
 }
 
 #[derive(Debug, Args)]
@@ -39,12 +46,35 @@ pub(super) struct ReportArgs {
     /// This publication
     #[arg(long, value_name = "NUMBER")]
     pub as_of: Option<u64>,
+    /// What changed since another week or publication; without a value, since the week before
+    #[arg(long, value_name = "WEEK|NUMBER", num_args = 0..=1, default_missing_value = "before", value_parser = parse_other)]
+    pub compare: Option<Other>,
     /// A folder for report.html, report.md and report.json
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
     /// One form, to stdout
     #[arg(short, long, value_enum, conflicts_with = "out")]
     pub output: Option<Form>,
+}
+
+/// What is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Other {
+    WeekBefore,
+    Week(i64, i64),
+    Publication(u64),
+}
+
+fn parse_other(text: &str) -> Result<Other, String> {
+    if text == "before" {
+        return Ok(Other::WeekBefore);
+    }
+    if let Ok(number) = text.parse() {
+        return Ok(Other::Publication(number));
+    }
+    let (start, end) = parse_week(text)
+        .map_err(|_| "give an ISO week, as in `2026-W47`, or a publication's number".to_owned())?;
+    Ok(Other::Week(start, end))
 }
 
 /// First millisecond of the ISO week and the first after it.
@@ -74,6 +104,63 @@ pub(super) async fn report(args: &ReportArgs) -> Result<Exit, CliError> {
         None => newest,
         Some(week) => of_week(&lake, newest, week).await?,
     };
+    let data = data_of(&lake, &publication).await?;
+    let earlier = match args.compare {
+        None => None,
+        Some(other) => {
+            let earlier = other_of(&lake, &publication, other).await?;
+            Some(data_of(&lake, &earlier).await?)
+        }
+    };
+    let templates = config.file.report.templates.as_ref();
+    let renderer = Renderer::new(templates.map(|t| config.resolve(t)).as_deref())?;
+    let shown = match &earlier {
+        None => Shown::Report(Box::new(ReportView::new(&data))),
+        Some(earlier) => Shown::Both(Box::new(Comparison::new(earlier, &data))),
+    };
+    let bytes = |form: Form| -> Result<Vec<u8>, CliError> {
+        Ok(match (&shown, form) {
+            (Shown::Report(view), Form::Html) => renderer.html(view)?.into_bytes(),
+            (Shown::Report(view), Form::Markdown) => renderer.markdown(view)?.into_bytes(),
+            (Shown::Report(view), Form::Digest) => renderer.digest_markdown(view)?.into_bytes(),
+            (Shown::Report(view), Form::Json) => publish::json_of(view.as_ref())?,
+            (Shown::Both(both), Form::Html) => renderer.compare_html(both)?.into_bytes(),
+            (Shown::Both(both), Form::Markdown) => renderer.compare_markdown(both)?.into_bytes(),
+            (Shown::Both(both), Form::Json) => publish::json_of(both.as_ref())?,
+            (Shown::Both(_), Form::Digest) => {
+                return Err(CliError::Usage(
+                    "a comparison has no digest: use `-o markdown`".to_owned(),
+                ));
+            }
+        })
+    };
+    let stem = if earlier.is_some() {
+        "compare"
+    } else {
+        "report"
+    };
+    let mut stdout = std::io::stdout();
+    if let Some(form) = args.output {
+        stdout.write_all(&bytes(form)?).map_err(CliError::Stdout)?;
+    }
+    if let Some(folder) = &args.out {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| CliError::file("make the folder", folder, error))?;
+        for (ending, form) in [
+            ("html", Form::Html),
+            ("md", Form::Markdown),
+            ("json", Form::Json),
+        ] {
+            let path = folder.join(format!("{stem}.{ending}"));
+            replace(&path, &bytes(form)?)?;
+            writeln!(stdout, "{}", path.display()).map_err(CliError::Stdout)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// All that a publication's report shows.
+async fn data_of(lake: &Lake, publication: &Publication) -> Result<ReportData, CliError> {
     let window = publication.window();
     let digest = publication.digests.get("findings").ok_or_else(|| {
         CliError::Usage(format!(
@@ -86,38 +173,33 @@ pub(super) async fn report(args: &ReportArgs) -> Result<Exit, CliError> {
         .lines()
         .map(report_data::kept)
         .collect::<Result<Vec<_>, _>>()?;
-    let session = data::session(&lake, &LakeView::published(&publication)).await?;
+    let session = data::session(lake, &LakeView::published(publication)).await?;
     // The day after the window is shown, unclosed, where the run derived it.
     let shown_end_ms = window.end_ms + DAY_MS;
-    let data = report_data::read(&session, &publication, &findings, window, shown_end_ms).await?;
-    let view = ReportView::new(&data);
-    let templates = config.file.report.templates.as_ref();
-    let renderer = Renderer::new(templates.map(|t| config.resolve(t)).as_deref())?;
-    let bytes = |form: Form| -> Result<Vec<u8>, CliError> {
-        Ok(match form {
-            Form::Html => renderer.html(&view)?.into_bytes(),
-            Form::Markdown => renderer.markdown(&view)?.into_bytes(),
-            Form::Json => publish::json_of(&view)?,
-        })
-    };
-    let mut stdout = std::io::stdout();
-    if let Some(form) = args.output {
-        stdout.write_all(&bytes(form)?).map_err(CliError::Stdout)?;
-    }
-    if let Some(folder) = &args.out {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| CliError::file("make the folder", folder, error))?;
-        for (name, form) in [
-            ("report.html", Form::Html),
-            ("report.md", Form::Markdown),
-            ("report.json", Form::Json),
-        ] {
-            let path = folder.join(name);
-            replace(&path, &bytes(form)?)?;
-            writeln!(stdout, "{}", path.display()).map_err(CliError::Stdout)?;
+    report_data::read(&session, publication, &findings, window, shown_end_ms).await
+}
+
+/// The publication that another is compared with.
+async fn other_of(
+    lake: &Lake,
+    publication: &Publication,
+    other: Other,
+) -> Result<Publication, CliError> {
+    let week = match other {
+        Other::Publication(number) => {
+            return lake.publication(Some(number)).await?.ok_or_else(|| {
+                CliError::Usage(format!("there is no publication {number} in the lake"))
+            });
         }
-    }
-    Ok(Exit::Done)
+        Other::Week(start_ms, end_ms) => (start_ms, end_ms),
+        Other::WeekBefore => {
+            let last_ms = publication.window().end_ms - HOUR_MS;
+            // The epoch was a Thursday: its week began three days earlier.
+            let monday_ms = (last_ms + 3 * DAY_MS).div_euclid(7 * DAY_MS) * 7 * DAY_MS - 3 * DAY_MS;
+            (monday_ms - 7 * DAY_MS, monday_ms)
+        }
+    };
+    of_week(lake, publication.clone(), week).await
 }
 
 /// A window that ends at Monday's midnight ends in the week before: its last hour does.
@@ -152,6 +234,15 @@ async fn of_week(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comparison_is_with_a_week_a_publication_or_the_week_before() {
+        assert_eq!(parse_other("before"), Ok(Other::WeekBefore));
+        assert_eq!(parse_other("12"), Ok(Other::Publication(12)));
+        let (start, end) = parse_week("2026-W46").unwrap();
+        assert_eq!(parse_other("2026-W46"), Ok(Other::Week(start, end)));
+        assert!(parse_other("last").is_err());
+    }
 
     #[test]
     fn weeks_are_iso_weeks() {

@@ -10,7 +10,9 @@ use super::error::CliError;
 use super::windowed::{TREND_WEEKS, WEEK_MS, window_rows};
 use crate::lake::columns::{int, int_at, text, text_at, usd, usd_at};
 use crate::model::TimeWindow;
-use crate::report::{MoverData, SectionsData, SliceData, TierFitData, UnitCostData, WeekData};
+use crate::report::{
+    MemoryData, MoverData, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
+};
 
 /// The sides from which the ledger is looked at, in the report's order; columns of `slices.sql`.
 const DIMENSIONS: &[&str] = &["cluster", "team", "namespace", "model", "tier"];
@@ -27,6 +29,7 @@ pub(super) async fn read(
         week_days,
         movers: movers(session, window).await?,
         tier_fit: tier_fit(session, window).await?,
+        memory: memory(session, window).await?,
     })
 }
 
@@ -210,6 +213,41 @@ async fn tier_fit(
             cheapest_usd: usd_at(&other_cost, row),
             cheapest_itl_ms: int_at(&other_itl, row),
             confidence: text_at(&confidence, row),
+        }));
+    }
+    Ok(rows)
+}
+
+async fn memory(session: &SessionContext, window: TimeWindow) -> Result<Vec<MemoryData>, CliError> {
+    let sql = include_str!("../../queries/report/memory.sql");
+    let mut rows = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let (cluster, namespace) = (text(&batch, "cluster")?, text(&batch, "namespace")?);
+        let (kind, name) = (
+            text(&batch, "workload_kind")?,
+            text(&batch, "workload_name")?,
+        );
+        let product = text(&batch, "gpu_product")?;
+        let gpus = int(&batch, "gpus")?;
+        let (total, used) = (int(&batch, "total_mib")?, int(&batch, "used_mib")?);
+        let (dram, samples) = (int(&batch, "dram_ppm_sum")?, int(&batch, "dram_samples")?);
+        let (busiest, kv) = (int(&batch, "busiest_ppm")?, int(&batch, "kv_ppm")?);
+        rows.extend((0..batch.num_rows()).map(|row| MemoryData {
+            workload: format!(
+                "{}/{}/{}/{}",
+                cluster.value(row),
+                namespace.value(row),
+                kind.value(row),
+                name.value(row)
+            ),
+            gpu_product: text_at(&product, row),
+            gpus: gpus.value(row),
+            total_mib: int_at(&total, row),
+            used_mib: int_at(&used, row),
+            dram_ppm_sum: int_at(&dram, row),
+            dram_samples: int_at(&samples, row),
+            busiest_ppm: int_at(&busiest, row),
+            kv_ppm: int_at(&kv, row),
         }));
     }
     Ok(rows)

@@ -5,6 +5,7 @@
 //! adding up what it was given. Called by `cli`.
 
 mod chart;
+mod compare;
 mod format;
 mod governance;
 mod openmetrics;
@@ -12,12 +13,13 @@ mod render;
 mod sections;
 mod view;
 
+pub use compare::Comparison;
 pub use format::{gpu_hours, percent, usd};
 pub use governance::{GovernanceView, OutcomeView, ScoreView};
 pub use openmetrics::{Gauge, GaugeSample, openmetrics};
 pub use render::Renderer;
 pub use sections::{
-    MoverData, Sections, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
+    MemoryData, MoverData, Sections, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
 };
 pub use view::{
     BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,

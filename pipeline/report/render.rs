@@ -11,7 +11,7 @@ use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Output, State};
 use sha2::{Digest as _, Sha256};
 
-use super::{ReportError, ReportView};
+use super::{Comparison, ReportError, ReportView};
 
 const BUILT_IN: &[(&str, &str)] = &[
     (
@@ -35,6 +35,16 @@ const BUILT_IN: &[(&str, &str)] = &[
         "_sections.md.j2",
         include_str!("../../reports/_sections.md.j2"),
     ),
+    (
+        "digest.html.j2",
+        include_str!("../../reports/digest.html.j2"),
+    ),
+    (
+        "compare.html.j2",
+        include_str!("../../reports/compare.html.j2"),
+    ),
+    ("compare.md.j2", include_str!("../../reports/compare.md.j2")),
+    ("digest.md.j2", include_str!("../../reports/digest.md.j2")),
     ("report.css", include_str!("../../reports/report.css")),
 ];
 
@@ -55,6 +65,8 @@ impl Renderer {
         environment.set_auto_escape_callback(|name| {
             if name.ends_with(".html.j2") {
                 AutoEscape::Html
+            } else if name == "digest.md.j2" {
+                AutoEscape::Custom("chat")
             } else if name.ends_with(".md.j2") {
                 AutoEscape::Custom("markdown")
             } else {
@@ -85,20 +97,40 @@ impl Renderer {
 
     /// One HTML file: no script, nothing fetched.
     pub fn html(&self, view: &ReportView) -> Result<String, ReportError> {
+        self.page("report.html.j2", minijinja::context! { report => view })
+    }
+
+    /// Two reports side by side, as a page like theirs.
+    pub fn compare_html(&self, both: &Comparison) -> Result<String, ReportError> {
+        self.page("compare.html.j2", minijinja::context! { both => both })
+    }
+
+    pub fn compare_markdown(&self, both: &Comparison) -> Result<String, ReportError> {
+        self.render("compare.md.j2", minijinja::context! { both => both })
+    }
+
+    fn page(&self, name: &str, shown: Value) -> Result<String, ReportError> {
         // The style is the only inline content that the page's policy lets through, by its digest.
         let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(&self.css));
-        self.render(
-            "report.html.j2",
-            minijinja::context! {
-                report => view,
-                css => Value::from_safe_string(self.css.clone()),
-                css_sha256 => digest,
-            },
-        )
+        let style = minijinja::context! {
+            css => Value::from_safe_string(self.css.clone()),
+            css_sha256 => digest,
+        };
+        self.render(name, minijinja::context! { ..style, ..shown })
     }
 
     pub fn markdown(&self, view: &ReportView) -> Result<String, ReportError> {
         self.render("report.md.j2", minijinja::context! { report => view })
+    }
+
+    /// The report in a few lines, for chat: Markdown as far as chats agree on it.
+    pub fn digest_markdown(&self, view: &ReportView) -> Result<String, ReportError> {
+        self.render("digest.md.j2", minijinja::context! { report => view })
+    }
+
+    /// The same for mail: tables alone, nothing fetched.
+    pub fn digest_html(&self, view: &ReportView) -> Result<String, ReportError> {
+        self.render("digest.html.j2", minijinja::context! { report => view })
     }
 
     fn render(&self, name: &str, context: Value) -> Result<String, ReportError> {
@@ -128,17 +160,20 @@ fn render_error(name: &str, error: &minijinja::Error) -> ReportError {
 }
 
 fn format_value(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinja::Error> {
-    let markdown = matches!(state.auto_escape(), AutoEscape::Custom(_));
+    let escape = match state.auto_escape() {
+        AutoEscape::Custom("chat") => Some(chat_text as fn(&str) -> String),
+        AutoEscape::Custom(_) => Some(markdown_text as fn(&str) -> String),
+        _ => None,
+    };
     let text = match value.as_str() {
         Some(text) if !value.is_safe() => visible(text),
         // Numbers, and what a template's own macro has escaped already.
-        _ if markdown => return Ok(write!(out, "{value}")?),
+        _ if escape.is_some() => return Ok(write!(out, "{value}")?),
         _ => return minijinja::escape_formatter(out, state, value),
     };
-    if markdown {
-        Ok(out.write_str(&markdown_text(&text))?)
-    } else {
-        minijinja::escape_formatter(out, state, &Value::from(text))
+    match escape {
+        Some(escape) => Ok(out.write_str(&escape(&text))?),
+        None => minijinja::escape_formatter(out, state, &Value::from(text)),
     }
 }
 
@@ -186,5 +221,24 @@ fn markdown_text(text: &str) -> String {
     out
 }
 
+/// Text that a chat shows as it is: no link, no mention, no emphasis of its own. Chats know no
+/// backslash, so what would begin emphasis becomes a character that looks the same.
+fn chat_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match character {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '*' => out.push('∗'),
+            '~' => out.push('∼'),
+            '`' => out.push('ˋ'),
+            '@' => out.push('＠'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

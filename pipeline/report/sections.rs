@@ -3,12 +3,15 @@
 //!
 //! It adds up and ranks what it is given, nothing else. `view` puts the sections into the report.
 
+mod memory;
 mod weeks;
 
 use rust_decimal::Decimal;
 use serde::Serialize;
 
 use super::format::{gpu_hours, percent, usd};
+pub use memory::MemoryData;
+use memory::{MemoryView, memory};
 pub use weeks::{MoverData, WeekData};
 use weeks::{MoverView, WeekView};
 
@@ -63,6 +66,7 @@ pub struct SectionsData {
     pub week_days: Vec<(i64, i64)>,
     pub movers: Vec<MoverData>,
     pub tier_fit: Vec<TierFitData>,
+    pub memory: Vec<MemoryData>,
 }
 
 /// All of them, ready to print.
@@ -75,6 +79,7 @@ pub struct Sections {
     /// One sentence: what the last week cost against the one before, and why.
     pub bridge: Option<String>,
     pub tier_fit: Vec<TierFitView>,
+    pub memory: Vec<MemoryView>,
 }
 
 /// One dimension.
@@ -136,6 +141,7 @@ impl Sections {
             movers,
             bridge,
             tier_fit: data.tier_fit.iter().map(tier_fit).collect(),
+            memory: data.memory.iter().map(memory).collect(),
         }
     }
 }

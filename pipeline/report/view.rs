@@ -188,9 +188,29 @@ pub struct ReportView {
     pub prices: Vec<PriceView>,
     pub sections: Sections,
     pub digests: BTreeMap<String, String>,
+    pub limits: Limits,
+    /// Files beside the page → SHA-256; set by the caller, who writes them.
+    pub siblings: BTreeMap<String, String>,
     /// What people decided, and the audit log; set by the caller, who reads the log.
     pub governance: Option<GovernanceView>,
 }
+
+/// How much a page shows before it names the file that has all.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Limits {
+    /// Findings in full, and those after them as a line each.
+    pub findings: usize,
+    pub listed: usize,
+    /// Rows of tables of workloads.
+    pub rows: usize,
+}
+
+/// A page of 2,000 findings and workloads stays below a megabyte.
+const LIMITS: Limits = Limits {
+    findings: 60,
+    listed: 800,
+    rows: 250,
+};
 
 /// The first lines that a reader sees.
 #[derive(Debug, Clone, Serialize)]
@@ -200,6 +220,8 @@ pub struct Headline {
     pub avoidable_window: String,
     pub avoidable_monthly: String,
     pub avoidable_share: String,
+    /// What the bill drops by once whole nodes can go, of findings that could be packed.
+    pub realisable_monthly: Option<String>,
     pub unknown_share: String,
     pub unpriced_gpu_hours: Option<String>,
     pub alarms: usize,
@@ -327,6 +349,8 @@ impl ReportView {
         let accepted_usd: Decimal = accepted.iter().filter_map(|f| f.net_window_usd).sum();
         let avoidable: Decimal = alarms.iter().filter_map(|f| f.net_window_usd).sum();
         let avoidable_monthly: Decimal = alarms.iter().filter_map(|f| f.net_monthly_usd).sum();
+        let packed = alarms.iter().filter_map(|f| f.realisable_monthly_usd);
+        let realisable_monthly = packed.reduce(|sum, one| sum + one).map(usd);
         Self {
             run_id: data.run_id.clone(),
             publication: data.publication,
@@ -343,6 +367,7 @@ impl ReportView {
                 avoidable_window: usd(avoidable),
                 avoidable_monthly: usd(avoidable_monthly),
                 avoidable_share: percent(avoidable, total_usd),
+                realisable_monthly,
                 unknown_share: percent(Decimal::from(unknown_ms), Decimal::from(total_ms)),
                 unpriced_gpu_hours: (unpriced_ms > 0).then(|| gpu_hours(unpriced_ms)),
                 alarms: alarms.len(),
@@ -363,7 +388,10 @@ impl ReportView {
             accepted: views(&accepted),
             accepted_window: usd(accepted_usd),
             undetermined: views(&ranked(data, "undetermined")),
-            workloads: data.workloads.iter().map(workload_view).collect(),
+            workloads: by_cost(&data.workloads)
+                .into_iter()
+                .map(workload_view)
+                .collect(),
             blind_spots: data.blind_spots.clone(),
             blindness: data.blindness.clone(),
             prices: data
@@ -381,6 +409,8 @@ impl ReportView {
                 .collect(),
             sections: Sections::new(&data.sections, data.window.end_ms),
             digests: data.digests.clone(),
+            limits: LIMITS,
+            siblings: BTreeMap::new(),
             governance: None,
         }
     }
@@ -400,6 +430,14 @@ fn ranked<'a>(data: &'a ReportData, status: &str) -> Vec<&'a FindingData> {
             .then(a.handle.cmp(&b.handle))
     });
     findings
+}
+
+/// The dearest first; what has no price last.
+fn by_cost(rows: &[WorkloadRow]) -> Vec<&WorkloadRow> {
+    let mut rows: Vec<&WorkloadRow> = rows.iter().collect();
+    // Stable: rows come in the order of their key.
+    rows.sort_by_key(|row| std::cmp::Reverse(row.cost_usd));
+    rows
 }
 
 fn views(findings: &[&FindingData]) -> Vec<FindingView> {

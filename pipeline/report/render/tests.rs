@@ -4,8 +4,8 @@ use super::*;
 use crate::model::time::{DAY_MS, HOUR_MS, TimeWindow};
 use crate::report::{
     BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, GovernanceView,
-    MoverData, OutcomeView, PriceRow, RecommendationData, ReportData, ScoreView, SectionsData,
-    SliceData, TierFitData, UnitCostData, WeekData, WorkloadRow,
+    MemoryData, MoverData, OutcomeView, PriceRow, RecommendationData, ReportData, ScoreView,
+    SectionsData, SliceData, TierFitData, UnitCostData, WeekData, WorkloadRow,
 };
 
 const HOSTILE: &str = "<script>alert(1)</script>|`x`\u{202e}[a](javascript:b)\n# h";
@@ -181,6 +181,17 @@ fn sections(name: &str) -> SectionsData {
             cheapest_usd: usd("4075.59"),
             cheapest_itl_ms: Some(48),
             confidence: Some("medium".into()),
+        }],
+        memory: vec![MemoryData {
+            workload: name.into(),
+            gpu_product: Some(name.into()),
+            gpus: 2,
+            total_mib: Some(81_559),
+            used_mib: Some(73_400),
+            dram_ppm_sum: Some(4_000_000),
+            dram_samples: Some(20),
+            busiest_ppm: Some(610_000),
+            kv_ppm: None,
         }],
     }
 }
