@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::args_approve::{ApproveArgs, DecideArgs, DecisionsArgs, DeferArgs, VerifyArgs};
 use super::evidence::EvidenceArgs;
 use super::export::ExportArgs;
+use super::init::InitArgs;
 use super::manual::{CompletionsArgs, ManArgs};
 use super::output::OutputFormat;
 use super::report::ReportArgs;
+use super::scan::ScanArgs;
 
 /// Finds where GPU money is wasted in LLM inference fleets, proves it and prices it.
 #[derive(Debug, Parser)]
@@ -26,6 +28,16 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// A first look without configuration: a table here, and report.html
+    #[command(
+        after_help = "Examples:\n  idleproof scan\n  idleproof scan --context prod-a --last 14d\n  idleproof scan --prometheus http://localhost:9090 --keep ./first\n\nWithout --prometheus the cluster's own server is found by its labels and asked through the API\nserver (services/proxy). Nothing leaves this machine; the temporary lake is removed."
+    )]
+    Scan(ScanArgs),
+    /// Write a commented configuration, after asking or from flags, and probe its sources
+    #[command(
+        after_help = "Examples:\n  idleproof init\n  idleproof init --prometheus http://prometheus:9090 --cluster prod-a --lake s3://idleproof/lake\n  idleproof init --service monitoring/prometheus-operated:9090 --context prod-a"
+    )]
+    Init(InitArgs),
     /// Ingest, rebuild rollups and the ledger, detect, report, sign: the nightly job
     #[command(
         after_help = "Examples:\n  idleproof run --config idleproof.toml\n  idleproof run --last 28d\n  idleproof run --from 2026-11-01 --to 2026-11-15 --fail-on findings=1000"
@@ -50,7 +62,7 @@ pub(super) enum Command {
     Inventory(InventoryArgs),
     /// Render a publication again: for a week, with other templates, or for a program
     #[command(
-        after_help = "Examples:\n  idleproof report --out weekly\n  idleproof report --week 2026-W47 --out weekly\n  idleproof report -o json | jq .headline"
+        after_help = "Examples:\n  idleproof report --out weekly\n  idleproof report --week 2026-W47 --out weekly\n  idleproof report --compare -o markdown\n  idleproof report -o json | jq .headline"
     )]
     Report(ReportArgs),
     /// Explain a finding: rows, chart, formula; replayed from its evidence to the same bytes
@@ -65,7 +77,7 @@ pub(super) enum Command {
     Prices(PricesArgs),
     /// Ask the lake a question in SQL; read-only
     #[command(
-        after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables"
+        after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables\n  idleproof sql < question.sql"
     )]
     Sql(SqlArgs),
     /// Approve recommendations of a manifest: two files, which travel to the inbox
@@ -268,8 +280,8 @@ pub(super) struct InventoryArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct SqlArgs {
-    /// The query, `.tables` or `.schema NAME`
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    /// The query, `.tables`, `.schema VIEW` or `.explain QUERY`; default: stdin
+    #[arg(conflicts_with = "file")]
     pub query: Option<String>,
     /// A file that holds the query
     #[arg(short, long, value_name = "FILE")]
@@ -417,7 +429,7 @@ pub(super) enum FailOn {
     Coverage { percent: i64 },
 }
 
-fn parse_days(text: &str) -> Result<u32, String> {
+pub(super) fn parse_days(text: &str) -> Result<u32, String> {
     text.strip_suffix('d')
         .unwrap_or(text)
         .parse()

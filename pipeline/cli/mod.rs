@@ -16,17 +16,23 @@ mod conclude;
 mod data;
 mod decisions;
 mod detectors;
+#[cfg(test)]
+mod docs;
 mod error;
 mod evidence;
 mod explain;
 mod export;
 mod export_rows;
+mod first;
 mod given;
 mod governance;
+mod init;
 mod inventory;
 mod inventory_card;
 mod lake;
+mod logs;
 mod manual;
+mod notify;
 mod outcome_rows;
 mod outcomes;
 mod output;
@@ -39,6 +45,8 @@ mod report;
 mod report_data;
 mod report_sections;
 mod run;
+mod scan;
+mod shelf;
 mod snapshot;
 mod sources;
 mod sql;
@@ -53,6 +61,8 @@ use crate::exit::Exit;
 use args::{Cli, Command};
 use error::CliError;
 
+use logs::complain;
+pub(crate) use logs::say;
 pub use output::OutputFormat;
 
 /// Version of the code that a lake's commits and publications name.
@@ -74,11 +84,15 @@ pub fn main() -> Exit {
     };
     let filter =
         EnvFilter::try_from_env("IDLEPROOF_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let _ = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .without_time()
-        .try_init();
+        .without_time();
+    let _ = if logs::are_json() {
+        let log = log.with_ansi(false).with_level(false);
+        log.with_writer(logs::Lines).try_init()
+    } else {
+        log.with_writer(std::io::stderr).try_init()
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Query plans recurse deeply, and unoptimised frames are large.
@@ -114,6 +128,8 @@ pub fn main() -> Exit {
 
 async fn dispatch(command: Command) -> Result<Exit, CliError> {
     match command {
+        Command::Scan(args) => scan::scan(&args, now_ms()).await,
+        Command::Init(args) => init::init(&args).await,
         Command::Run(args) => run::run(&args, now_ms()).await,
         Command::Ingest(args) => sources::ingest_command(&args, now_ms()).await,
         Command::Snapshot(args) => snapshot::snapshot(&args, now_ms()).await,
@@ -144,15 +160,4 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
 /// The one place that reads the clock.
 fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
-}
-
-/// One line of progress or warning on stderr.
-#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
-pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
-}
-
-#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
-fn complain(text: &str) {
-    eprintln!("error: {text}");
 }

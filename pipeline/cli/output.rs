@@ -119,19 +119,27 @@ fn print_table(
         .iter()
         .map(|field| field.data_type().is_numeric())
         .collect();
-    // Control characters in a label must not drive the terminal.
-    let plain = |text: &str| -> String {
-        text.chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect()
-    };
     let rows: Vec<Vec<String>> = rows
         .into_iter()
-        .map(|row| {
-            row.into_iter()
-                .map(|cell| cell.map_or(String::new(), |c| plain(&c)))
-                .collect()
-        })
+        .map(|row| row.into_iter().map(Option::unwrap_or_default).collect())
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    out.write_all(table_text(&names, &rows, &right).as_bytes())
+        .map_err(CliError::Stdout)
+}
+
+/// Text in which no control character drives the terminal.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// A table with a rule below its head; columns of `right` end at the right.
+pub(super) fn table_text(names: &[&str], rows: &[Vec<String>], right: &[bool]) -> String {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| plain(cell)).collect())
         .collect();
     let mut widths: Vec<usize> = names.iter().map(|name| name.chars().count()).collect();
     for row in &rows {
@@ -154,21 +162,17 @@ fn print_table(
                 text.push_str(&pad);
             }
         }
-        text.trim_end().to_owned()
+        text.trim_end().to_owned() + "\n"
     };
-    let mut write = |text: String| writeln!(out, "{text}").map_err(CliError::Stdout);
-    write(line(names))?;
-    write(
-        widths
-            .iter()
-            .map(|width| "─".repeat(*width))
-            .collect::<Vec<_>>()
-            .join("  "),
-    )?;
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
+    let mut text = line(&names);
+    text.push_str(rule.join("  ").trim_end());
+    text.push('\n');
     for row in &rows {
-        write(line(row))?;
+        text.push_str(&line(row));
     }
-    Ok(())
+    text
 }
 
 fn print_csv(

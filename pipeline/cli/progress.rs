@@ -23,7 +23,7 @@ struct Lines {
 
 /// Shows the ingest of one source.
 pub(super) fn listener(source: &str) -> Listener {
-    if std::io::stderr().is_terminal() {
+    if std::io::stderr().is_terminal() && !super::logs::are_json() {
         bar(source)
     } else {
         lines(source)

@@ -1,15 +1,14 @@
 //! Owns the end of a run: publication, then the report, the findings and the signed manifest, put
-//! into a folder of their own that appears whole or not at all.
+//! onto the `shelf` together.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use chrono::{DateTime, Datelike as _};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::conclude::Concluded;
 use super::error::CliError;
+use super::shelf::{Shelf, place_of, week_of};
 use super::stages::Workspace;
 use super::{CODE_VERSION, books, data, governance, outcomes, report_data, say};
 use crate::approve::{
@@ -25,6 +24,14 @@ use crate::report::{Renderer, ReportView, usd};
 pub(super) struct Published {
     pub summary: Vec<String>,
     pub coverage_percent: i64,
+    /// What the files show, and two of them.
+    pub view: ReportView,
+    pub html: Vec<u8>,
+    pub digest: String,
+    /// Where the files lie below the output.
+    pub place: String,
+    /// Whether the run before was another week's.
+    pub first_of_week: bool,
     alarms_usd: Vec<Option<Decimal>>,
 }
 
@@ -37,15 +44,6 @@ impl Published {
     }
 }
 
-/// Finds out now whether the output can be written.
-pub(super) fn probe(output: &Path) -> Result<(), CliError> {
-    let probe = output.join(format!(".probe-{}", std::process::id()));
-    fs::create_dir_all(output)
-        .and_then(|()| fs::write(&probe, b""))
-        .and_then(|()| fs::remove_file(&probe))
-        .map_err(|error| CliError::file("write the report to", output, error))
-}
-
 /// Publishes what the run has staged, then writes and signs its files.
 pub(super) async fn publish(
     work: Workspace<'_>,
@@ -53,6 +51,7 @@ pub(super) async fn publish(
     window: TimeWindow,
     shown: TimeWindow,
     output: &Path,
+    shelf: &Shelf,
 ) -> Result<Published, CliError> {
     let Workspace {
         lake,
@@ -120,15 +119,20 @@ pub(super) async fn publish(
         .as_ref()
         .map(|t| config.resolve(t));
     let renderer = Renderer::new(templates.as_deref())?;
-    let files = [
+    let all = findings_json(findings)?.into_bytes();
+    let changes = recommendations_json(findings)?.into_bytes();
+    for (name, bytes) in [("findings.json", &all), ("recommendations.json", &changes)] {
+        view.siblings.insert(name.to_owned(), sha256_hex(bytes));
+    }
+    let digest = renderer.digest_markdown(&view)?;
+    let mut files = vec![
         ("report.html", renderer.html(&view)?.into_bytes()),
         ("report.md", renderer.markdown(&view)?.into_bytes()),
         ("report.json", json_of(&view)?),
-        ("findings.json", findings_json(findings)?.into_bytes()),
-        (
-            "recommendations.json",
-            recommendations_json(findings)?.into_bytes(),
-        ),
+        ("findings.json", all),
+        ("recommendations.json", changes),
+        ("digest.html", renderer.digest_html(&view)?.into_bytes()),
+        ("digest.md", digest.clone().into_bytes()),
     ];
 
     let manifest = ManifestInput {
@@ -158,9 +162,13 @@ pub(super) async fn publish(
     books.close().await?;
     let proof = proof?;
 
-    let folder = folder_of(output, window, publication.number);
-    write_whole(&folder, &files, &envelope, &proof)?;
-    write_latest(output, &folder)?;
+    let html = files[0].1.clone();
+    files.push(("manifest.tlog-proof", proof.into_bytes()));
+    files.push(("manifest.dsse.json", envelope));
+    let place = place_of(window, publication.number);
+    shelf.put(&place, &files).await?;
+    shelf.point_to(&place).await?;
+    let shown = |name: &str| shelf.shown(&format!("{place}/{name}"));
 
     let alarms: Vec<&Finding> = findings
         .iter()
@@ -185,10 +193,10 @@ pub(super) async fn publish(
             view.capacity_gpu_hours,
             view.headline.unknown_share
         ),
-        format!("report: {}", folder.join("report.html").display()),
-        format!("        {}", folder.join("report.md").display()),
-        format!("findings: {}", folder.join("findings.json").display()),
-        format!("manifest: {}", folder.join("manifest.dsse.json").display()),
+        format!("report: {}", shown("report.html")),
+        format!("        {}", shown("report.md")),
+        format!("findings: {}", shown("findings.json")),
+        format!("manifest: {}", shown("manifest.dsse.json")),
     ];
     if !view.accepted.is_empty() {
         summary.insert(
@@ -207,28 +215,24 @@ pub(super) async fn publish(
     }
     Ok(Published {
         summary,
+        view,
+        html,
+        digest,
+        place,
+        first_of_week: base
+            .as_ref()
+            .is_none_or(|base| week_of(base.window()) != week_of(window)),
         coverage_percent: if total > 0 { known * 100 / total } else { 0 },
         alarms_usd: alarms.iter().map(|f| f.net_monthly_usd).collect(),
     })
 }
 
-/// The view that both renderings show, for programs.
-pub(super) fn json_of(view: &ReportView) -> Result<Vec<u8>, CliError> {
+/// What both renderings show, for programs.
+pub(super) fn json_of(view: &impl serde::Serialize) -> Result<Vec<u8>, CliError> {
     let mut bytes = serde_json::to_vec_pretty(view)
         .map_err(|error| CliError::Unexpected(format!("cannot write the view: {error}")))?;
     bytes.push(b'\n');
     Ok(bytes)
-}
-
-/// `<output>/YYYY/Www/<publication>`, by the week of the window's last day.
-fn folder_of(output: &Path, window: TimeWindow, publication: u64) -> PathBuf {
-    let last = DateTime::from_timestamp_millis(window.end_ms - 1)
-        .unwrap_or_default()
-        .iso_week();
-    output
-        .join(format!("{:04}", last.year()))
-        .join(format!("W{:02}", last.week()))
-        .join(publication.to_string())
 }
 
 fn findings_json(findings: &[Finding]) -> Result<String, CliError> {
@@ -267,49 +271,4 @@ fn recommendations(
         }
     }
     Ok(entries)
-}
-
-/// Writes a folder under another name and renames it: a reader sees all of its files or none.
-fn write_whole(
-    folder: &Path,
-    files: &[(&str, Vec<u8>)],
-    envelope: &[u8],
-    proof: &str,
-) -> Result<(), CliError> {
-    let parent = folder.parent().unwrap_or(Path::new("."));
-    let partial = parent.join(format!(
-        ".partial-{}-{}",
-        folder.file_name().unwrap_or_default().to_string_lossy(),
-        std::process::id()
-    ));
-    let failed = |error| CliError::file("write the report to", folder, error);
-    fs::create_dir_all(&partial).map_err(failed)?;
-    for (name, bytes) in files {
-        fs::write(partial.join(name), bytes).map_err(failed)?;
-    }
-    fs::write(partial.join("manifest.dsse.json"), envelope).map_err(failed)?;
-    fs::write(partial.join("manifest.tlog-proof"), proof).map_err(failed)?;
-    if folder.exists() {
-        // Reports are never overwritten; a number is used once, so this one is another lake's.
-        let _ = fs::remove_dir_all(&partial);
-        return Err(CliError::Usage(format!(
-            "`{}` exists already, from another lake: choose another output",
-            folder.display()
-        )));
-    }
-    fs::rename(&partial, folder).map_err(failed)
-}
-
-fn write_latest(output: &Path, folder: &Path) -> Result<(), CliError> {
-    let relative = folder
-        .strip_prefix(output)
-        .unwrap_or(folder)
-        .to_string_lossy()
-        .into_owned();
-    let text = format!("{}\n", Value::from_iter([("path", Value::from(relative))]));
-    let partial = output.join(format!(".latest-{}", std::process::id()));
-    let latest = output.join("latest.json");
-    fs::write(&partial, text)
-        .and_then(|()| fs::rename(&partial, &latest))
-        .map_err(|error| CliError::file("write", latest, error))
 }

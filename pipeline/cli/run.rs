@@ -4,11 +4,14 @@
 //! price, detect, keep evidence, publish; then render and sign. Whatever kills it before
 //! publication leaves every reader where it was.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::{FailOn, RunArgs, SpanArgs};
+use super::args::{FailOn, RunArgs};
 use super::error::CliError;
+use super::notify::{self, News};
+use super::shelf::Shelf;
 use super::stages::Workspace;
 use super::{conclude, publish, say, sources};
 use crate::config::Config;
@@ -21,84 +24,42 @@ use crate::model::time::{DAY_MS, format_ms};
 /// Closed days that a run looks at where nothing else is asked for.
 const WINDOW_DAYS: i64 = 14;
 
+/// What one run is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub last: Option<u32>,
+    pub from: Option<i64>,
+    pub to: Option<i64>,
+    /// A folder, or the URL of an object store.
+    pub output: String,
+    pub lease_wait: Duration,
+    /// Use what the lake holds; read no source.
+    pub no_ingest: bool,
+}
+
 pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
-    let queries = Arc::new(super::detectors::query_set(&config)?);
-    let settings = conclude::Settings::new(&config, &queries)?;
-    let output = args
-        .output
-        .clone()
-        .unwrap_or_else(|| config.resolve(&config.file.report.output));
-    // An output that cannot be written is found out before hours of work, not after.
-    publish::probe(&output)?;
-    let wait = Duration::from_secs(args.lease_wait);
-    let holder = sources::holder(now_ms);
-
-    let lake = if args.no_ingest {
-        let lake =
-            Lake::open_existing_with(&config.lake_url(), &config.lake_options().into()).await?;
-        lake.prove_writable().await?;
-        super::lake::bring_up_to_date(&lake, &holder, wait).await?;
-        lake
-    } else {
-        let open = sources::open(&config, None, None, false).await?;
-        let lake = Lake::open_with(&config.lake_url(), &config.lake_options().into()).await?;
-        super::lake::bring_up_to_date(&lake, &holder, wait).await?;
-        let end_of = |export: bool| {
-            open.iter()
-                .filter(|source| source.is_export() == export)
-                .filter_map(|source| source.extent.map(|extent| extent.end_ms))
-                .max()
-        };
-        if let Some(end_ms) = end_of(false).or_else(|| end_of(true)) {
-            let window = window(&args.span, end_ms)?;
-            // A day before, so that what began earlier is known as such; up to the end of what the
-            // sources hold, so that the last day asked for can close.
-            let span = TimeWindow::new(window.start_ms - DAY_MS, end_ms.max(window.end_ms));
-            sources::ingest_all(&lake, &open, span, &holder, wait).await?;
-        }
-        lake
+    let asked = Asked {
+        last: args.span.last,
+        from: args.span.from,
+        to: args.span.to,
+        output: match &args.output {
+            Some(folder) => folder.to_string_lossy().into_owned(),
+            None => notify::output_place(&config)?,
+        },
+        lease_wait: Duration::from_secs(args.lease_wait),
+        no_ingest: args.no_ingest,
     };
-
-    let lease = lake
-        .acquire_lease(FLEET_LEASE, &holder, super::now_ms(), wait)
-        .await?;
-    let result = async {
-        let mut work = Workspace::new(&lake, &config, &lease, now_ms).await?;
-        let ends = work.data_ends().await?;
-        let Some(end_ms) = ends.values().max().copied() else {
-            return Err(CliError::Usage(
-                "the lake holds no samples yet: check the sources' spans against --from and --to"
-                    .to_owned(),
-            ));
-        };
-        let window = window(&args.span, end_ms)?;
-        let last_ms = TimeWindow::day_of(end_ms)
-            .end_ms
-            .min(window.end_ms + DAY_MS);
-        let span = TimeWindow::new(window.start_ms, last_ms.max(window.end_ms));
-        check_retention(&config, span.start_ms, end_ms)?;
-        say(&format!(
-            "window {} to {}",
-            format_ms(window.start_ms),
-            format_ms(window.end_ms)
-        ));
-        work.inventory(TimeWindow::new(span.start_ms - DAY_MS, span.end_ms), &ends)
-            .await?;
-        work.derive(&queries, span, &ends).await?;
-        let concluded =
-            conclude::conclude(&mut work, &queries, &settings, window, &ends, &output).await?;
-        publish::publish(work, concluded, window, span, &output).await
-    }
-    .await;
-    let released = lease.release(super::now_ms()).await;
-    let published = result?;
-    released?;
-    super::lake::after_run(&lake, &config).await;
-
+    let published = once(&config, &asked, now_ms).await?;
     for line in &published.summary {
         say(line);
     }
+    let news = News {
+        digest: &published.digest,
+        place: &published.place,
+        first_of_week: published.first_of_week,
+    };
+    notify::deliver(&config, &news).await;
     for fail in &args.fail_on {
         match fail {
             FailOn::Findings { usd } if published.alarms_reaching(*usd) => {
@@ -111,6 +72,85 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// One run, from sources to a signed manifest.
+pub(super) async fn once(
+    config: &Config,
+    asked: &Asked,
+    now_ms: i64,
+) -> Result<publish::Published, CliError> {
+    let queries = Arc::new(super::detectors::query_set(config)?);
+    let settings = conclude::Settings::new(config, &queries)?;
+    let output = Path::new(&asked.output);
+    // An output that cannot be written is found out before hours of work, not after.
+    let shelf = Shelf::open(config, &asked.output).await?;
+    let wait = asked.lease_wait;
+    let holder = sources::holder(now_ms);
+
+    let lake = if asked.no_ingest {
+        let lake =
+            Lake::open_existing_with(&config.lake_url(), &config.lake_options().into()).await?;
+        lake.prove_writable().await?;
+        super::lake::bring_up_to_date(&lake, &holder, wait).await?;
+        lake
+    } else {
+        let open = sources::open(config, None, None, false).await?;
+        let lake = Lake::open_with(&config.lake_url(), &config.lake_options().into()).await?;
+        super::lake::bring_up_to_date(&lake, &holder, wait).await?;
+        let end_of = |export: bool| {
+            open.iter()
+                .filter(|source| source.is_export() == export)
+                .filter_map(|source| source.extent.map(|extent| extent.end_ms))
+                .max()
+        };
+        if let Some(end_ms) = end_of(false).or_else(|| end_of(true)) {
+            let window = window(asked, end_ms)?;
+            // A day before, so that what began earlier is known as such; up to the end of what the
+            // sources hold, so that the last day asked for can close.
+            let span = TimeWindow::new(window.start_ms - DAY_MS, end_ms.max(window.end_ms));
+            sources::ingest_all(&lake, &open, span, &holder, wait).await?;
+        }
+        lake
+    };
+
+    let lease = lake
+        .acquire_lease(FLEET_LEASE, &holder, super::now_ms(), wait)
+        .await?;
+    let result = async {
+        let mut work = Workspace::new(&lake, config, &lease, now_ms).await?;
+        let ends = work.data_ends().await?;
+        let Some(end_ms) = ends.values().max().copied() else {
+            return Err(CliError::Usage(
+                "the lake holds no samples yet: check the sources' spans against --from and --to"
+                    .to_owned(),
+            ));
+        };
+        let window = window(asked, end_ms)?;
+        let last_ms = TimeWindow::day_of(end_ms)
+            .end_ms
+            .min(window.end_ms + DAY_MS);
+        let span = TimeWindow::new(window.start_ms, last_ms.max(window.end_ms));
+        check_retention(config, span.start_ms, end_ms)?;
+        say(&format!(
+            "window {} to {}",
+            format_ms(window.start_ms),
+            format_ms(window.end_ms)
+        ));
+        work.inventory(TimeWindow::new(span.start_ms - DAY_MS, span.end_ms), &ends)
+            .await?;
+        work.derive(&queries, span, &ends).await?;
+        let concluded =
+            conclude::conclude(&mut work, &queries, &settings, window, &ends, output).await?;
+        publish::publish(work, concluded, window, span, output, &shelf).await
+    }
+    .await;
+    let released = lease.release(super::now_ms()).await;
+    let published = result?;
+    released?;
+    super::lake::after_run(&lake, config).await;
+
+    Ok(published)
 }
 
 /// A day whose raw rows were let go would be derived again from nothing.
@@ -131,7 +171,7 @@ fn check_retention(config: &Config, start_ms: i64, data_end_ms: i64) -> Result<(
 }
 
 /// The days that a run is about: what was asked for, else the last closed ones that there are.
-fn window(span: &SpanArgs, data_end_ms: i64) -> Result<TimeWindow, CliError> {
+fn window(span: &Asked, data_end_ms: i64) -> Result<TimeWindow, CliError> {
     let closed_ms = (data_end_ms - MARGIN_MS).div_euclid(DAY_MS) * DAY_MS;
     let end_ms = span.to.unwrap_or(closed_ms);
     let days = span.last.map_or(WINDOW_DAYS, i64::from);
@@ -150,8 +190,13 @@ fn window(span: &SpanArgs, data_end_ms: i64) -> Result<TimeWindow, CliError> {
 mod tests {
     use super::*;
 
-    fn ask(last: Option<u32>, from: Option<i64>, to: Option<i64>) -> SpanArgs {
-        SpanArgs { last, from, to }
+    fn ask(last: Option<u32>, from: Option<i64>, to: Option<i64>) -> Asked {
+        Asked {
+            last,
+            from,
+            to,
+            ..Asked::default()
+        }
     }
 
     #[test]

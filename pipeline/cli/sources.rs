@@ -4,16 +4,19 @@
 use std::path::Path;
 use std::time::Duration;
 
+use url::Url;
+
 use super::args::IngestArgs;
 use super::error::CliError;
 use super::{authentication, now_ms, plan, progress, say, snapshot};
 use crate::config::{Config, LogicalSource, SourceKind, SourceMode, SourceSection};
 use crate::exit::Exit;
 use crate::ingest::plan::DEFAULT_LOOK_BACK_MS;
-use crate::ingest::prometheus::{Mode, USUAL_REPLICA_LABELS, parse_selector};
+use crate::ingest::prometheus::{Mode, RemoteOptions, USUAL_REPLICA_LABELS, parse_selector};
 use crate::ingest::tsdb::Choice;
 use crate::ingest::{
-    self, BlockLocation, ClusterOptions, IngestOptions, Outcome, Source, SourceLocation, SourceSpec,
+    self, BlockLocation, ClusterOptions, IngestOptions, Outcome, ServicePlace, Source,
+    SourceLocation, SourceSpec,
 };
 use crate::lake::{Lake, LakeError, source_lease};
 use crate::model::TimeWindow;
@@ -208,15 +211,32 @@ fn spec(config: &Config, section: &SourceSection, name: String) -> Result<Source
         }
     };
     let place = place.clone().unwrap_or_default();
-    let location = if section.kind == SourceKind::Prometheus {
+    let mode = match section.mode {
+        SourceMode::Auto => Mode::Auto,
+        SourceMode::RemoteRead => Mode::RemoteRead,
+        SourceMode::Export => Mode::Export,
+        SourceMode::Range => Mode::Range,
+    };
+    let location = if let Some(service) = &section.service {
+        let place = ServicePlace::parse(service).ok_or_else(|| {
+            CliError::Usage(format!(
+                "[[source]] `{name}`: service `{service}` is no `namespace/service:port`"
+            ))
+        })?;
+        // Its address on this way is known once there is a connection to the API server.
+        let inside = format!("http://{}.{}.svc", place.name, place.namespace);
+        let inside = Url::parse(&inside)
+            .map_err(|error| CliError::Usage(format!("[[source]] `{name}`: {inside}: {error}")))?;
+        let options = RemoteOptions::new(inside);
+        let remote = authentication::remote(config, section, &name, options)?;
+        let cluster = ClusterOptions {
+            idle_timeout: remote.idle_timeout,
+            ..cluster_options(config, section)
+        };
+        SourceLocation::Behind(Box::new(cluster), place, Box::new(remote), mode)
+    } else if section.kind == SourceKind::Prometheus {
         match ingest::locate(&place) {
             SourceLocation::Remote(options, _) => {
-                let mode = match section.mode {
-                    SourceMode::Auto => Mode::Auto,
-                    SourceMode::RemoteRead => Mode::RemoteRead,
-                    SourceMode::Export => Mode::Export,
-                    SourceMode::Range => Mode::Range,
-                };
                 let remote = authentication::remote(config, section, &name, *options)?;
                 SourceLocation::Remote(Box::new(remote), mode)
             }

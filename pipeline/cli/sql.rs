@@ -1,7 +1,10 @@
-//! Owns `sql`: one read-only query over what a publication shows.
+//! Owns `sql`: read-only queries over what a publication shows, one from the command line, a file or
+//! stdin.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Read as _, Write};
 
+use datafusion::arrow::array::RecordBatch;
+use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
 use super::args::SqlArgs;
@@ -12,58 +15,113 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::lake::{LakeView, read_only_sql};
 
+/// A query that is longer is no question.
+const QUERY_BYTES_MAX: u64 = 1 << 20;
+
 pub(super) async fn sql(args: &SqlArgs) -> Result<Exit, CliError> {
     let query = match (&args.query, &args.file) {
         (Some(query), _) => query.clone(),
         (None, Some(path)) => std::fs::read_to_string(path)
             .map_err(|error| CliError::file("read the query", path, error))?,
-        (None, None) => {
+        (None, None) if std::io::stdin().is_terminal() => {
             return Err(CliError::Usage(
-                "give a query or a file with one".to_owned(),
+                "give a query, a file with one, or one on stdin".to_owned(),
             ));
         }
-    };
-    let query = query.trim();
-    if query == ".tables" {
-        let mut out = std::io::stdout().lock();
-        for (name, sql) in data::views() {
-            let about = sql
-                .lines()
-                .next()
-                .unwrap_or("")
-                .trim_start_matches("--")
-                .trim();
-            writeln!(out, "{name:<22} {about}").map_err(CliError::Stdout)?;
+        (None, None) => {
+            let mut text = String::new();
+            std::io::stdin()
+                .take(QUERY_BYTES_MAX)
+                .read_to_string(&mut text)
+                .map_err(|error| CliError::file("read the query from", "stdin", error))?;
+            text
         }
+    };
+    let query = query.trim().trim_end_matches(';').trim_end();
+    if query.is_empty() {
+        return Err(CliError::Usage(
+            "give a query, a file with one, or one on stdin".to_owned(),
+        ));
+    }
+    let mut out = std::io::stdout();
+    if query == ".tables" {
+        tables(&mut out)?;
         return Ok(Exit::Done);
     }
     let config = Config::load(&args.config.config)?;
     let (lake, publication) = data::published(&config, args.as_of).await?;
     let session = data::session(&lake, &LakeView::published(&publication)).await?;
-    let statement = match query.strip_prefix(".schema") {
-        None => query.to_owned(),
-        Some(name) => {
-            let name = name.trim();
-            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                return Err(CliError::Usage(
-                    "`.schema` takes the name of a view".to_owned(),
-                ));
-            }
-            format!("DESCRIBE {name}")
+    let batches = rows(&session, &statement(query)?).await?;
+    print_rows(&mut out, &batches, args.output)?;
+    Ok(Exit::Done)
+}
+
+/// Every view and what it is about.
+fn tables(out: &mut dyn Write) -> Result<(), CliError> {
+    for (name, sql) in data::views() {
+        let about = sql
+            .lines()
+            .next()
+            .unwrap_or("")
+            .trim_start_matches("--")
+            .trim();
+        writeln!(out, "{name:<22} {about}").map_err(CliError::Stdout)?;
+    }
+    Ok(())
+}
+
+/// The statement that a line means: `.schema` and `.explain` are short for others.
+fn statement(query: &str) -> Result<String, CliError> {
+    if let Some(name) = query.strip_prefix(".schema") {
+        let name = name.trim();
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(CliError::Usage(
+                "`.schema` takes the name of a view".to_owned(),
+            ));
         }
-    };
+        return Ok(format!("DESCRIBE {name}"));
+    }
+    if let Some(query) = query.strip_prefix(".explain") {
+        let query = query.trim();
+        if query.is_empty() {
+            return Err(CliError::Usage("`.explain` takes a query".to_owned()));
+        }
+        return Ok(format!("EXPLAIN {query}"));
+    }
+    if query.starts_with('.') {
+        return Err(CliError::Usage(format!(
+            "`{query}` is no command: there are .tables, .schema VIEW and .explain QUERY"
+        )));
+    }
+    Ok(query.to_owned())
+}
+
+/// The rows of one statement; at least one batch, so that its columns are known.
+async fn rows(session: &SessionContext, statement: &str) -> Result<Vec<RecordBatch>, CliError> {
     let none: Vec<ScalarValue> = Vec::new();
-    let rows = read_only_sql(&session, &statement, none).await?;
+    let rows = read_only_sql(session, statement, none).await?;
     let schema = rows.schema().as_arrow().clone();
     let mut batches = rows
         .collect()
         .await
         .map_err(|error| CliError::Usage(format!("the query failed: {error}")))?;
     if batches.is_empty() {
-        batches.push(datafusion::arrow::array::RecordBatch::new_empty(
-            schema.into(),
-        ));
+        batches.push(RecordBatch::new_empty(schema.into()));
     }
-    print_rows(&mut std::io::stdout().lock(), &batches, args.output)?;
-    Ok(Exit::Done)
+    Ok(batches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_commands_are_statements_and_nothing_else_slips_through() {
+        assert_eq!(statement(".schema v_ledger").unwrap(), "DESCRIBE v_ledger");
+        assert_eq!(statement(".explain select 1").unwrap(), "EXPLAIN select 1");
+        assert_eq!(statement("select 1").unwrap(), "select 1");
+        for wrong in [".schema", ".schema a; drop", ".explain", ".drop", "."] {
+            assert!(statement(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -30,6 +30,8 @@ pub struct ConfigFile {
     pub team: TeamSection,
     #[serde(default)]
     pub report: ReportSection,
+    #[serde(rename = "notify", default)]
+    pub notify: Vec<NotifySection>,
     #[serde(default)]
     pub approve: ApproveSection,
     #[serde(default)]
@@ -182,6 +184,8 @@ pub struct SourceSection {
     /// Labels that tell the Prometheis of a pair apart; one of them is kept for each target.
     pub replica_labels: Option<Vec<String>>,
     pub url: Option<String>,
+    /// Prometheus: instead of a url, `namespace/service:port` of a cluster, reached through its API server.
+    pub service: Option<String>,
     pub path: Option<String>,
     /// Hours that one read covers; smaller needs less memory on large fleets.
     pub window_hours: Option<u32>,
@@ -209,9 +213,9 @@ pub struct SourceSection {
     pub headers: BTreeMap<String, String>,
     #[serde(default)]
     pub http_headers: BTreeMap<String, HeaderSection>,
-    /// Kubernetes: a kubeconfig, else `KUBECONFIG`, `~/.kube/config` or the pod's service account.
+    /// Kubernetes, and a `service`: a kubeconfig, else `KUBECONFIG`, `~/.kube/config` or the pod's service account.
     pub kubeconfig: Option<String>,
-    /// Kubernetes: a context of the kubeconfig, else its current one.
+    /// Kubernetes, and a `service`: a context of the kubeconfig, else its current one.
     pub context: Option<String>,
     pub proxy_url: Option<String>,
     /// Whether `HTTPS_PROXY` and its kin hold for a metrics source.
@@ -396,6 +400,9 @@ pub struct ReportSection {
     pub timezone: String,
     /// A folder whose files take the place of the built-in templates of the same name.
     pub templates: Option<String>,
+    /// How to reach the output where it is an object store.
+    #[serde(default)]
+    pub output_options: BTreeMap<String, toml::Value>,
 }
 
 impl Default for ReportSection {
@@ -404,6 +411,7 @@ impl Default for ReportSection {
             output: out(),
             timezone: utc(),
             templates: None,
+            output_options: BTreeMap::new(),
         }
     }
 }
@@ -414,6 +422,43 @@ fn out() -> String {
 
 fn utc() -> String {
     "UTC".to_owned()
+}
+
+/// Who is told of a run.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifySection {
+    pub kind: NotifyKind,
+    /// A file with the address, which is a secret: whoever has it can post.
+    pub url_file: String,
+    /// How often.
+    #[serde(default)]
+    pub every: NotifyEvery,
+    /// Where people find the report's output in a browser.
+    pub link: Option<String>,
+    /// Authorities that are trusted instead of the built-in ones.
+    pub ca_file: Option<String>,
+    pub proxy_url: Option<String>,
+    #[serde(default)]
+    pub proxy_from_environment: bool,
+}
+
+/// How often somebody is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotifyEvery {
+    #[default]
+    Run,
+    /// Of the first run whose window ends in another ISO week than that of the run before.
+    Week,
+}
+
+/// How somebody is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotifyKind {
+    /// A JSON body that Slack, Mattermost and Rocket.Chat understand.
+    Webhook,
 }
 
 /// How manifests are signed.

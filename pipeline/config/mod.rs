@@ -14,8 +14,9 @@ pub use auth::{
 };
 pub use file::{
     AcceptMatch, AcceptSection, ApproveSection, ClusterSection, ConfigFile, DetectorsSection,
-    LakeSection, LogicalSource, PricesSection, RecommendationsSection, ReportSection, SloMatch,
-    SloSection, SourceKind, SourceMode, SourceSection, TeamSection, UpstreamSection,
+    LakeSection, LogicalSource, NotifyEvery, NotifyKind, NotifySection, PricesSection,
+    RecommendationsSection, ReportSection, SloMatch, SloSection, SourceKind, SourceMode,
+    SourceSection, TeamSection, UpstreamSection,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,20 +200,7 @@ impl Config {
                     )));
                 }
             }
-            let (given, wanted) = match source.kind {
-                SourceKind::Prometheus | SourceKind::Tsdb => (source.url.is_some(), "url"),
-                SourceKind::KubernetesExport => (source.path.is_some(), "path"),
-                SourceKind::Kubernetes => (true, ""),
-            };
-            if !given {
-                return Err(invalid(format!("[[source]] `{name}` has no `{wanted}`")));
-            }
-            let of_cluster = source.kubeconfig.is_some() || source.context.is_some();
-            if source.kind != SourceKind::Kubernetes && (of_cluster || source.qps.is_some()) {
-                return Err(invalid(format!(
-                    "[[source]] `{name}`: kubeconfig, context and qps are for kind = \"kubernetes\""
-                )));
-            }
+            selection::check_place(&name, source).map_err(invalid)?;
             let of_blocks = !source.tenants.is_empty() || source.external_labels.is_some();
             if source.kind != SourceKind::Tsdb && of_blocks {
                 return Err(invalid(format!(
@@ -296,6 +284,19 @@ impl Config {
                 )));
             }
         }
+        for (index, notify) in file.notify.iter().enumerate() {
+            let address = notify.link.as_deref().unwrap_or("https://");
+            let web = address.starts_with("https://") || address.starts_with("http://");
+            // It stands between `<` and `|` in a message.
+            let odd = |c: char| c.is_whitespace() || c.is_control() || "<>|\"".contains(c);
+            if !web || address.contains(odd) {
+                return Err(invalid(format!(
+                    "[[notify]] number {}: link = {address:?} is no http or https address",
+                    index + 1
+                )));
+            }
+        }
+        self.check_options("[report]", &file.report.output_options)?;
         if file.report.timezone != "UTC" {
             return Err(invalid(format!(
                 "[report] timezone = `{}` is not supported: hours and days are UTC",

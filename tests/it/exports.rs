@@ -270,3 +270,18 @@ fn every_question_of_the_cookbook_has_an_answer() {
     // The sample has no workload by the name that question 17 asks for, and few others are empty.
     assert!(answered >= 15, "{answered}");
 }
+
+#[test]
+fn without_a_terminal_a_query_comes_from_stdin() {
+    let config = run().config();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_idleproof"))
+        .args(["sql", "-o", "csv", "--config"])
+        .arg(&config)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"select 2 as two;\n").unwrap();
+    let answered = child.wait_with_output().unwrap();
+    assert_eq!(text(&answered.stdout), "two\n2\n");
+}

@@ -155,6 +155,31 @@ fn an_acceptance_and_a_rule_of_ones_own_change_what_is_asked_and_nothing_else() 
             assert_eq!(finding["state"], again["state"], "{handle}");
         }
     }
+    // Both publications side by side: what is accepted now is gone, and says so.
+    let number: u64 = latest["path"]
+        .as_str()
+        .and_then(|path| path.rsplit('/').next()?.parse().ok())
+        .unwrap();
+    let earlier = (number - 1).to_string();
+    let compare = ["report", "--compare", &earlier, "--config", &config];
+    let both = idleproof(&[&compare[..], &["-o", "json"]].concat());
+    assert_eq!(both.status.code(), Some(0), "{}", text(&both.stderr));
+    let both: Value = serde_json::from_slice(&both.stdout).unwrap();
+    let gone = both["gone"].as_array().unwrap();
+    assert_eq!(gone.len(), 1, "{both}");
+    assert_eq!(
+        (&gone[0]["handle"], &gone[0]["after"]),
+        (&dark.into(), &"accepted".into())
+    );
+    assert!(
+        both["notes"].to_string().contains("The windows overlap"),
+        "{both}"
+    );
+    let appeared = both["appeared"].as_array().unwrap();
+    assert!(appeared.iter().any(|row| row["handle"] == own), "{both}");
+    let page = idleproof(&[&compare[..], &["-o", "html"]].concat());
+    assert!(text(&page.stdout).contains("<h1>What changed</h1>"));
+
     for handle in [own, dark] {
         let told = idleproof(&["explain", handle, "--config", &config]);
         assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));

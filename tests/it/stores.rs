@@ -149,7 +149,7 @@ async fn the_disk_keeps_the_contract() {
     contract("disk", async || Lake::open(&url).await.unwrap()).await;
 }
 
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -158,7 +158,7 @@ impl Drop for Server {
     }
 }
 
-fn peers() -> PathBuf {
+pub(crate) fn peers() -> PathBuf {
     std::env::var_os("IDLEPROOF_PEERS").map_or_else(
         || {
             PathBuf::from(std::env::var_os("HOME").unwrap_or_default())
@@ -181,7 +181,10 @@ fn free_port() -> u16 {
 }
 
 /// Starts a server on a free port; `None`, said aloud, where it is not installed.
-async fn start(program: &Path, args: impl Fn(u16) -> Vec<String>) -> Option<(Server, u16)> {
+pub(crate) async fn start(
+    program: &Path,
+    args: impl Fn(u16) -> Vec<String>,
+) -> Option<(Server, u16)> {
     start_at(program, None, args).await
 }
 
@@ -220,7 +223,7 @@ async fn start_at(
     Some((server, port))
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 

@@ -1,0 +1,207 @@
+//! The pages in a real browser: Debian's Chromium at desktop and phone width, light and dark, with the
+//! rules of axe for accessibility; the sample's report and one whose every name is an attack.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use idleproof::model::TimeWindow;
+use idleproof::model::time::{DAY_MS, HOUR_MS};
+use idleproof::report::{
+    BlindCost, BlindSpot, ChangeData, ClassTotal, Comparison, DayClasses, FindingData, PriceRow,
+    RecommendationData, Renderer, ReportData, ReportView, SectionsData, WorkloadRow,
+};
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use crate::sample::{root, run, text};
+use crate::stores::peers;
+
+/// Whether all that it takes is installed; its absence is an error where CI promises it.
+fn installed() -> bool {
+    let modules = peers().join("npm/node_modules/axe-core");
+    let found = modules.exists()
+        && Command::new("chromium").arg("--version").output().is_ok()
+        && Command::new("node").arg("--version").output().is_ok();
+    let why = "chromium, node or axe-core is not installed";
+    assert!(
+        found || std::env::var("CI").as_deref() != Ok("true"),
+        "{why}"
+    );
+    if !found {
+        println!("skipped: {why}");
+    }
+    found
+}
+
+/// A finding whose every text is `name`.
+fn finding(name: &str, number: i64) -> FindingData {
+    let usd = Some(Decimal::from(1000 + number));
+    FindingData {
+        id: format!("{number:016x}"),
+        handle: format!("dark-capacity/{name}/{number}"),
+        detector: "dark-capacity 1.0.0".into(),
+        title: format!("{name} on 2 × H100 had no work"),
+        status: "alarm".into(),
+        reason: name.into(),
+        confidence: "high".into(),
+        confidence_because: vec![name.into()],
+        accepted: None,
+        coverage: Some("0.984".parse().unwrap()),
+        waste_gpu_ms: 672 * HOUR_MS,
+        gross_window_usd: usd,
+        net_window_usd: usd,
+        net_monthly_usd: usd,
+        net_p10_usd: Some(Decimal::from(900)),
+        net_p90_usd: Some(Decimal::from(9000)),
+        priority_usd: usd,
+        realisable_monthly_usd: usd,
+        price_basis: "list".into(),
+        remedy: name.into(),
+        evidence: vec![(name.into(), name.into())],
+        recommendation: Some(RecommendationData {
+            id: format!("{number:016x}"),
+            action: "scale-to-zero".into(),
+            changes: vec![ChangeData {
+                object: name.into(),
+                field: "/spec/replicas".into(),
+                current: name.into(),
+                proposed: "0".into(),
+                patch: format!("[{{\"value\":{name:?}}}]"),
+                inverse: "[]".into(),
+                managed_by: Some(name.into()),
+                observed_at: None,
+                warnings: vec![name.into()],
+                verify: vec![name.into()],
+            }],
+            not_possible: None,
+            limits: vec![("max replicas".into(), 0)],
+            expires: Some("2026-11-28".into()),
+            risk: "low".into(),
+            disruption: name.into(),
+        }),
+    }
+}
+
+/// A report in which every name that comes from outside is `name`.
+fn report(name: &str, findings: i64) -> ReportData {
+    ReportData {
+        run_id: name.into(),
+        publication: 3,
+        code_version: "0.1.0".into(),
+        window: TimeWindow::new(20_000 * DAY_MS, 20_014 * DAY_MS),
+        price_basis: "list".into(),
+        clusters: vec![name.into(), "prod-b".into()],
+        gpus: 4,
+        classes: ["serving", "dark", "unknown"]
+            .map(|class| ClassTotal {
+                class: class.into(),
+                ms: 448 * HOUR_MS,
+                cost_usd: Some(Decimal::from(1234)),
+                unpriced_ms: 0,
+            })
+            .into(),
+        days: (0..14)
+            .map(|day| DayClasses {
+                date: format!("2024-10-{:02}", day + 4),
+                closed: day < 13,
+                classes: vec![
+                    ("serving".into(), 48 * HOUR_MS),
+                    ("dark".into(), 48 * HOUR_MS),
+                ],
+            })
+            .collect(),
+        findings: (0..findings).map(|number| finding(name, number)).collect(),
+        workloads: vec![WorkloadRow {
+            cluster: name.into(),
+            namespace: name.into(),
+            kind: "deployment.apps".into(),
+            name: name.into(),
+            model: Some(name.into()),
+            gpu_product: Some(name.into()),
+            team: Some(name.into()),
+            ms_by_class: BTreeMap::from([("serving".into(), 448 * HOUR_MS)]),
+            cost_usd: Some(Decimal::from(1234)),
+        }],
+        blind_spots: vec![BlindSpot {
+            what: name.into(),
+            why: name.into(),
+            gpu_hours: "448.0".into(),
+        }],
+        blindness: vec![BlindCost {
+            cluster: name.into(),
+            line: name.into(),
+            remedy: name.into(),
+            gpu_hours: "448.0".into(),
+            cost: "$1,234".into(),
+        }],
+        prices: vec![PriceRow {
+            key: name.into(),
+            usd_per_gpu_hour: None,
+            rung: "list".into(),
+            provenance: name.into(),
+        }],
+        sections: SectionsData::default(),
+        digests: BTreeMap::from([(name.to_owned(), "0".repeat(64))]),
+        capacity_ms: 3 * 448 * HOUR_MS,
+    }
+}
+
+#[test]
+fn pages_read_well_in_a_real_browser_whatever_the_names_are() {
+    if !installed() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let renderer = Renderer::new(None).unwrap();
+    let long = "x".repeat(10_000);
+    let hostile = format!(
+        "<script>alert(1)</script><img src=x onerror=alert(2)>|`a`\u{202e}[l](javascript:alert(3))\"' {long}"
+    );
+    let data = report(&hostile, 3);
+    let mut pages = Vec::new();
+    let mut keep = |name: &str, bytes: Vec<u8>| {
+        let page = path.join(name);
+        fs::write(&page, bytes).unwrap();
+        pages.push(page);
+    };
+    keep(
+        "report.html",
+        fs::read(run().report.join("report.html")).unwrap(),
+    );
+    keep(
+        "digest.html",
+        fs::read(run().report.join("digest.html")).unwrap(),
+    );
+    let view = ReportView::new(&data);
+    keep("hostile.html", renderer.html(&view).unwrap().into_bytes());
+    let both = Comparison::new(&report("quiet", 1), &data);
+    keep(
+        "compare.html",
+        renderer.compare_html(&both).unwrap().into_bytes(),
+    );
+    let output = Command::new("node")
+        .arg(root().join("tests/peers/browser.mjs"))
+        .arg(peers().join("npm/node_modules"))
+        .args(&pages)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let faults: Vec<String> = serde_json::from_value(seen["faults"].clone()).unwrap();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    // Four looks at each of four pages, and each printed.
+    assert_eq!(seen["measured"].as_array().unwrap().len(), 20, "{seen}");
+    println!("{}", seen["measured"]);
+}
+
+#[test]
+fn a_report_of_two_thousand_findings_is_one_small_page() {
+    let data = report("a name of usual length", 2_000);
+    let page = Renderer::new(None)
+        .unwrap()
+        .html(&ReportView::new(&data))
+        .unwrap();
+    assert!(page.len() < 1 << 20, "{} bytes", page.len());
+}
