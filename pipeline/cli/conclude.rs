@@ -300,6 +300,7 @@ pub(super) async fn conclude(
             entry.by, entry.reason
         ));
     }
+    outcome_rows::register(&session, &told)?;
     let detection = detect(&session, queries, &inputs).await?;
     let answers = remedies::answers(
         work.config,
