@@ -22,8 +22,8 @@ WITH killed AS (
 reasons AS (
   SELECT k.namespace, k.pod, k.container,
     CAST(round(extract(epoch FROM m.ts) * 1000) AS BIGINT) AS ts_ms
-  FROM misc_samples AS m
-  JOIN killed AS k ON k.series_fp = m.series_fp
+  FROM killed AS k
+  JOIN misc_samples AS m ON m.series_fp = k.series_fp
   WHERE m.cluster = $cluster AND m.metric = 'kube_pod_container_status_last_terminated_reason'
     AND m.value = 1
 ),
@@ -47,8 +47,9 @@ counted AS (
   SELECT f.series_fp, f.namespace, f.pod, f.container,
     CAST(round(extract(epoch FROM m.ts) * 1000) AS BIGINT) AS ts_ms,
     CAST(round(m.value) AS BIGINT) AS restarts
-  FROM misc_samples AS m
-  JOIN followed AS f ON f.series_fp = m.series_fp
+  -- The few first: an engine builds its table of the left side, and the right one is a fleet's.
+  FROM followed AS f
+  JOIN misc_samples AS m ON m.series_fp = f.series_fp
   WHERE m.cluster = $cluster AND m.metric = 'kube_pod_container_status_restarts_total'
     AND m.value >= 0 AND m.value < 1000000000
 ),

@@ -37,8 +37,8 @@ hpa AS (
     CAST($default_scrape_interval_ms AS BIGINT) AS scrape_interval_ms,
     CASE WHEN m.value >= 0 AND m.value < 9000000000000 THEN CAST(round(m.value * 1000) AS BIGINT) END AS value_milli,
     CAST(NULL AS BIGINT) AS errors
-  FROM misc_samples AS m
-  JOIN named AS n ON n.series_fp = m.series_fp
+  FROM named AS n
+  JOIN misc_samples AS m ON m.series_fp = n.series_fp
   WHERE m.cluster = $cluster AND m.metric = 'kube_horizontalpodautoscaler_status_target_metric'
 ),
 -- Operators in a pair are one witness.
