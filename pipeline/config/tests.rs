@@ -319,7 +319,11 @@ fn an_objective_is_one_limit_or_both() {
     let slo = &alone.file.slos[0];
     assert_eq!((slo.ttft_p95_ms, slo.itl_p95_ms), (Some(800), None));
     assert!(with("itl_p95_ms = 50\n").is_ok());
-    for broken in ["", "ttft_p95_ms = 0\n", "ttft_p95_ms = 800\nitl_p95_ms = -1\n"] {
+    for broken in [
+        "",
+        "ttft_p95_ms = 0\n",
+        "ttft_p95_ms = 800\nitl_p95_ms = -1\n",
+    ] {
         let error = with(broken).unwrap_err().to_string();
         assert!(error.contains("[[slo]] number 1"), "{error}");
     }
