@@ -5,7 +5,7 @@ title: Serving capacity that had no work for six hours and more
 status: stable
 severity: high
 grain: [cluster, namespace, workload_kind, workload_name]
-requires: [ledger, workload_facts, workload_details, workload_hours, scaler_demand]
+requires: [ledger, workload_facts, workload_details, workload_hours, gpu_hours, scaler_demand]
 claims: [dark]
 order: 20
 window: {default: 14d, min: 3d}
@@ -29,7 +29,9 @@ rationale: >-
   dark runs (quiet-hours). Where a queue feeds it, its demand is what its scaler reads of that queue:
   dark hours in which something waited there are no waste but a fault (stuck-consumer) and are not
   claimed, hours of unknown GPUs in which something waited are work, and an empty queue beside an idle
-  GPU corroborates. A queue that nobody read is never an empty one.
+  GPU corroborates. A queue that nobody read is never an empty one. Where its GPU moved in time that is
+  unknown (a worker that exports nothing) somebody may want it, and it is never stopped
+  (unexplained-activity).
 ---*/
 -- The newest word on who routes to it.
 WITH routed AS (
@@ -101,6 +103,28 @@ told AS (
     AND l.final AND l.class IN ('dark', 'unknown') AND l.workload_name <> ''
   GROUP BY l.cluster, l.namespace, l.workload_kind, l.workload_name
 ),
+-- Unknown time in which its GPU moved: work that nothing explains.
+moved AS (
+  SELECT
+    l.cluster,
+    l.namespace,
+    l.workload_kind,
+    l.workload_name,
+    CAST(SUM(LEAST(l.ms, g.active_ms)) AS BIGINT) AS moved_ms
+  FROM ledger AS l
+  INNER JOIN (
+    SELECT cluster, uuid, hour_ms, MAX(active_ms) AS active_ms
+    FROM gpu_hours
+    WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms AND active_ms > 0
+    GROUP BY cluster, uuid, hour_ms
+  ) AS g
+    ON l.cluster = g.cluster
+    AND l.gpu_uuid = g.uuid
+    AND l.hour_ms = g.hour_ms
+  WHERE l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
+    AND l.final AND l.class = 'unknown' AND l.workload_name <> ''
+  GROUP BY l.cluster, l.namespace, l.workload_kind, l.workload_name
+),
 joined AS (
   SELECT
     w.*,
@@ -115,6 +139,7 @@ joined AS (
     r.served,
     r.traffic_percent,
     a.requests,
+    COALESCE(m.moved_ms, 0) AS moved_ms,
     q.scaler,
     q.waited_ms,
     q.empty_ms,
@@ -137,6 +162,11 @@ joined AS (
     AND w.namespace = a.namespace
     AND w.workload_kind = a.workload_kind
     AND w.workload_name = a.workload_name
+  LEFT JOIN moved AS m
+    ON w.cluster = m.cluster
+    AND w.namespace = m.namespace
+    AND w.workload_kind = m.workload_kind
+    AND w.workload_name = m.workload_name
   LEFT JOIN told AS q
     ON w.cluster = q.cluster
     AND w.namespace = q.namespace
@@ -146,9 +176,10 @@ joined AS (
 judged AS (
   SELECT
     j.*,
-    used_ms = 0 AND asked_ms = 0 AND COALESCE(waited_ms, 0) = 0 AS unwanted,
+    used_ms = 0 AND asked_ms = 0 AND COALESCE(waited_ms, 0) = 0 AND moved_ms = 0 AS unwanted,
     CASE
       WHEN used_ms > 0 OR asked_ms > 0 THEN 'quiet-hours'
+      WHEN moved_ms > 0 THEN 'unexplained-activity'
       WHEN waited_ms > 0 THEN 'stuck-consumer'
       WHEN workload_kind = 'pod' THEN 'orphan-reservation'
       WHEN traffic_percent = 0 THEN 'leftover-revision'
@@ -216,6 +247,8 @@ SELECT
     WHEN status = 'alarm' AND cause = 'probes-only' THEN 'Of its ' || CAST(requests AS VARCHAR)
       || ' requests none made work beyond the level of a probe: ' || dark_hours
       || ' GPU-hours in runs of at least six hours.'
+    WHEN status = 'alarm' AND cause = 'unexplained-activity' THEN 'Its GPU moved at times and nothing says for '
+      || 'whom; between that it is dark for ' || dark_hours || ' GPU-hours in runs of at least six hours.'
     WHEN status = 'alarm' AND cause = 'stuck-consumer' THEN 'It did nothing in all the time that was seen, '
       || 'not even in the ' || waited_hours || ' GPU-hours in which work waited in its queue; beyond these '
       || 'it was dark for ' || dark_hours || ' GPU-hours.'
@@ -259,6 +292,7 @@ SELECT
   COALESCE(scaler, 'none') AS ev_queue_told_by,
   empty_ms AS ev_dark_beside_an_empty_queue_gpu_ms,
   waited_ms AS ev_dark_while_its_queue_waited_gpu_ms,
+  moved_ms AS ev_unknown_while_its_gpu_moved_ms,
   unknown_ms AS ev_unknown_gpu_ms
 FROM texts
 ORDER BY cluster, namespace, workload_kind, workload_name
