@@ -163,8 +163,8 @@ impl Settings {
                 namespace: slo.matching.namespace.clone(),
                 workload: slo.matching.workload.clone(),
                 model: slo.matching.model.clone(),
-                ttft_p95_ms: Some(slo.ttft_p95_ms),
-                itl_p95_ms: Some(slo.itl_p95_ms),
+                ttft_p95_ms: slo.ttft_p95_ms,
+                itl_p95_ms: slo.itl_p95_ms,
             })
             .collect()
     }
@@ -300,6 +300,7 @@ pub(super) async fn conclude(
             entry.by, entry.reason
         ));
     }
+    outcome_rows::register(&session, &told)?;
     let detection = detect(&session, queries, &inputs).await?;
     let answers = remedies::answers(
         work.config,

@@ -1,11 +1,16 @@
-//! Owns the rows of the table `outcomes`: plain columns of what `outcomes` found out.
+//! Owns the rows of the table `outcomes`: plain columns of what `outcomes` found out, staged for the
+//! lake and shown to the detectors of the run.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, StringArray,
 };
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::error::ArrowError;
+use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionContext;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::error::CliError;
@@ -28,6 +33,27 @@ pub(super) fn batch(rows: &[&Outcome]) -> Result<RecordBatch, CliError> {
     }
     let columns = columns(rows, changes).map_err(|error| failed(error.to_string()))?;
     RecordBatch::try_new(spec.file_schema(), columns).map_err(|error| failed(error.to_string()))
+}
+
+/// Makes what is known now the session's table `outcomes`: the one in the lake is the last run's.
+pub(super) fn register(session: &SessionContext, told: &[Outcome]) -> Result<(), CliError> {
+    let rows = batch(&told.iter().collect::<Vec<_>>())?;
+    let clusters: StringArray = told.iter().map(|one| Some(&one.cluster)).collect();
+    let mut fields = vec![Arc::new(Field::new("cluster", DataType::Utf8, false))];
+    fields.extend(rows.schema_ref().fields().iter().cloned());
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(clusters)];
+    columns.extend(rows.columns().iter().cloned());
+    let schema = Arc::new(Schema::new(fields));
+    let table = RecordBatch::try_new(Arc::clone(&schema), columns)
+        .map_err(DataFusionError::from)
+        .and_then(|rows| MemTable::try_new(schema, vec![vec![rows]]))
+        .and_then(|table| {
+            session.deregister_table("outcomes")?;
+            session.register_table("outcomes", Arc::new(table))
+        });
+    table.map(|_| ()).map_err(|error| {
+        CliError::Unexpected(format!("cannot show detectors the outcomes: {error}"))
+    })
 }
 
 /// In the order of the table's columns.

@@ -313,14 +313,15 @@ fn one_gpu() -> i64 {
     1
 }
 
-/// A declared service level objective.
+/// A declared service level objective: one of the two limits, or both. The one that is left out is
+/// that of an annotation, else the named default's.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SloSection {
     #[serde(rename = "match", default)]
     pub matching: SloMatch,
-    pub ttft_p95_ms: i64,
-    pub itl_p95_ms: i64,
+    pub ttft_p95_ms: Option<i64>,
+    pub itl_p95_ms: Option<i64>,
 }
 
 /// Which workloads an objective is for; what is left out matches all.

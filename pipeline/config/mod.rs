@@ -227,6 +227,15 @@ impl Config {
                 )));
             }
         }
+        for (index, slo) in file.slos.iter().enumerate() {
+            let limits = [slo.ttft_p95_ms, slo.itl_p95_ms];
+            if limits == [None, None] || limits.into_iter().flatten().any(|ms| ms < 1) {
+                return Err(invalid(format!(
+                    "[[slo]] number {}: give ttft_p95_ms, itl_p95_ms or both, in whole milliseconds above 0",
+                    index + 1
+                )));
+            }
+        }
         for (index, accept) in file.accepts.iter().enumerate() {
             let place = format!("[[accept]] number {}", index + 1);
             let named = &accept.matching;

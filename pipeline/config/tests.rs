@@ -308,6 +308,28 @@ fn an_acceptance_names_what_why_who_and_until_when() {
 }
 
 #[test]
+fn an_objective_is_one_limit_or_both() {
+    let with = |limits: &str| {
+        let text = format!(
+            "[lake]\nurl = \"./lake\"\n[[cluster]]\nname = \"c\"\n[[slo]]\nmatch = {{}}\n{limits}"
+        );
+        Config::parse(Path::new("idleproof.toml"), &text)
+    };
+    let alone = with("ttft_p95_ms = 800\n").unwrap();
+    let slo = &alone.file.slos[0];
+    assert_eq!((slo.ttft_p95_ms, slo.itl_p95_ms), (Some(800), None));
+    assert!(with("itl_p95_ms = 50\n").is_ok());
+    for broken in [
+        "",
+        "ttft_p95_ms = 0\n",
+        "ttft_p95_ms = 800\nitl_p95_ms = -1\n",
+    ] {
+        let error = with(broken).unwrap_err().to_string();
+        assert!(error.contains("[[slo]] number 1"), "{error}");
+    }
+}
+
+#[test]
 fn an_upstream_names_two_workloads_of_a_cluster() {
     let with = |upstream: &str| {
         let text = format!("[lake]\nurl = \"./lake\"\n[[cluster]]\nname = \"c\"\n{upstream}");

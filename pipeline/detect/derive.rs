@@ -282,7 +282,11 @@ async fn day_session(
 
 /// The rows of an input that a day may read. Dates prune whole partitions.
 fn filter(spec: &TableSpec) -> &'static str {
-    if spec.kind == TableKind::Raw {
+    // A series has no moment: it counts where any of its samples may.
+    if spec.columns.iter().any(|column| column.name == "last_ts") {
+        "cluster = $cluster AND date >= $from_date AND date <= $to_date \
+         AND last_ts >= $from_ts AND first_ts < $to_ts"
+    } else if spec.kind == TableKind::Raw {
         "cluster = $cluster AND date >= $from_date AND date <= $to_date \
          AND ts >= $from_ts AND ts < $to_ts"
     } else {

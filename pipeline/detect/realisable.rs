@@ -30,12 +30,31 @@ struct Hour {
     paid_ms: i64,
 }
 
+/// What one workload is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Replicas {
+    /// GPUs of one replica, in thousandths.
+    pub gpu_milli: i64,
+    /// How many stay whatever is saved.
+    pub floor: i64,
+}
+
+impl Replicas {
+    /// GPU-milliseconds of an hour that the floor holds.
+    fn floor_ms(self) -> i64 {
+        self.floor
+            .max(0)
+            .saturating_mul(self.gpu_milli.max(0))
+            .saturating_mul(HOUR_MS / 1000)
+    }
+}
+
 /// The bill of the window as findings change it.
 #[derive(Debug, Default)]
 pub(super) struct Bill {
     hours: BTreeMap<Pool, BTreeMap<i64, Hour>>,
-    /// GPUs of one replica, in thousandths, by cluster and holder.
-    sizes: BTreeMap<(String, Holder), i64>,
+    /// By cluster and holder.
+    sizes: BTreeMap<(String, Holder), Replicas>,
 }
 
 /// What a finding takes off the bill over the window.
@@ -50,14 +69,14 @@ pub(super) struct Realised {
 }
 
 impl Bill {
-    /// The bill before any finding. `sizes` are the GPUs of one replica, in thousandths.
-    pub(super) fn new(whole: &Claimable, sizes: BTreeMap<[String; 4], i64>) -> Self {
+    /// The bill before any finding, and what each workload is made of.
+    pub(super) fn new(whole: &Claimable, sizes: BTreeMap<[String; 4], Replicas>) -> Self {
         let mut bill = Self {
             hours: BTreeMap::new(),
             sizes: sizes
                 .into_iter()
-                .map(|([cluster, namespace, kind, name], milli)| {
-                    ((cluster, [namespace, kind, name]), milli)
+                .map(|([cluster, namespace, kind, name], replicas)| {
+                    ((cluster, [namespace, kind, name]), replicas)
                 })
                 .collect(),
         };
@@ -82,6 +101,7 @@ impl Bill {
         for claim in claims {
             let resource = &claim.resource;
             if claim.ms_freed > 0 {
+                let least_ms = self.least_ms(resource);
                 let pool = (resource.cluster.clone(), resource.price_key.clone());
                 let hour = self
                     .hours
@@ -89,7 +109,8 @@ impl Bill {
                     .or_default()
                     .entry(claim.hour_ms)
                     .or_default();
-                *hour.held.entry(holder(resource)).or_default() -= claim.ms_freed;
+                let held = hour.held.entry(holder(resource)).or_default();
+                *held = (*held - claim.ms_freed).max(least_ms.min(*held));
                 freed.insert((pool, claim.hour_ms));
             }
             if claim.ms_added > 0 {
@@ -135,6 +156,17 @@ impl Bill {
         realised
     }
 
+    /// What stays of a workload's hour whatever a claim frees. A GPU that is fed does its waiting work
+    /// sooner, and goes only with a replica: what is starved down to the floor saves time and no GPU.
+    fn least_ms(&self, resource: &super::netting::Resource) -> i64 {
+        if resource.class != "starved" {
+            return 0;
+        }
+        self.sizes
+            .get(&(resource.cluster.clone(), holder(resource)))
+            .map_or(0, |replicas| replicas.floor_ms())
+    }
+
     /// GPU-milliseconds of whole nodes that an hour of a pool needs less than before, and the price.
     fn change(
         &mut self,
@@ -151,7 +183,7 @@ impl Bill {
             let size = self
                 .sizes
                 .get(&(pool.0.clone(), holder.clone()))
-                .copied()
+                .map(|replicas| replicas.gpu_milli)
                 .filter(|milli| *milli > 0)
                 .unwrap_or(1000);
             let full = size.saturating_mul(HOUR_MS) / 1000;
@@ -313,7 +345,11 @@ mod tests {
         whole.add(resource("four", DEAR), 0, 12 * HOUR_MS);
         whole.add(resource("one", DEAR), 0, 4 * HOUR_MS);
         let four = ["c", "n", "deployment.apps", "four"].map(str::to_owned);
-        let mut bill = Bill::new(&whole, BTreeMap::from([(four, 4000)]));
+        let four_gpus = Replicas {
+            gpu_milli: 4000,
+            floor: 1,
+        };
+        let mut bill = Bill::new(&whole, BTreeMap::from([(four, four_gpus)]));
         // Three of four and one of one: two nodes are still needed.
         assert_eq!(
             usd(&bill.take(&[frees("one", 3)], &prices(None))),
@@ -326,6 +362,45 @@ mod tests {
         assert_eq!(
             usd(&bill.take(&[frees("one", 1)], &prices(None))),
             Decimal::from(48)
+        );
+    }
+
+    #[test]
+    fn a_starved_replica_that_must_stay_takes_nothing_off_the_bill() {
+        let starved = |gpus: i64| Claim {
+            resource: Resource {
+                class: "starved".to_owned(),
+                ..resource("one", CHEAP)
+            },
+            ..frees("one", gpus)
+        };
+        let one = ["c", "n", "deployment.apps", "one"].map(str::to_owned);
+        let of = |floor: i64| {
+            let mut whole = Claimable::default();
+            whole.add(resource("one", CHEAP), 0, 3 * HOUR_MS);
+            let replicas = Replicas {
+                gpu_milli: 1000,
+                floor,
+            };
+            Bill::new(&whole, BTreeMap::from([(one.clone(), replicas)]))
+        };
+        // All three are starved all the hour: two could go, the last stays and works.
+        assert_eq!(
+            usd(&of(1).take(&[starved(3)], &prices(None))),
+            Decimal::from(4)
+        );
+        assert_eq!(
+            usd(&of(3).take(&[starved(3)], &prices(None))),
+            Decimal::ZERO
+        );
+        // What nobody asks for goes whole.
+        let unasked = Claim {
+            resource: resource("one", CHEAP),
+            ..frees("one", 3)
+        };
+        assert_eq!(
+            usd(&of(1).take(&[unasked], &prices(None))),
+            Decimal::from(6)
         );
     }
 

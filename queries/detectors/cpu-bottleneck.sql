@@ -1,6 +1,6 @@
 /*---
 id: cpu-bottleneck
-version: 1.0.0
+version: 1.1.0
 title: GPUs that idle beside a busy CPU, which no quota shows
 status: stable
 severity: medium
@@ -29,9 +29,10 @@ rationale: >-
   Looked for in four places, hour by hour, where the GPU is mostly idle: the engine's own container waits
   for CPU (node-pressure, with the neighbour that used most of the node) or fills exactly one core while
   requests queue (one-core); a container beside it in its own pods is throttled (sidecar); what stands
-  before it by owner, Service or route is throttled while it is hardly asked anything (upstream). High
-  CPU alone is never a sign: idle engines spin. It claims nothing: how much sooner the work would be done
-  is not known.
+  before it by owner, Service or route is throttled, or fills exactly one core as a frontend or a tokenizer
+  of one thread does, while it is hardly asked anything (upstream). High CPU alone is never a sign: idle
+  engines spin, so what runs an engine itself is no full frontend. It claims nothing: how much sooner the
+  work would be done is not known.
 ---*/
 WITH seconds AS (
   SELECT
@@ -120,11 +121,31 @@ related AS (
   FROM workload_details
   WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms
 ),
+-- Hours in which a workload's own CPU held it up: throttled, or one thread that fills its core.
+held_up AS (
+  SELECT
+    c.cluster,
+    c.namespace,
+    c.workload_kind,
+    c.workload_name,
+    c.hour_ms,
+    MAX(CASE WHEN c.cfs_periods > 0 AND c.cfs_throttled_periods * 100 >= c.cfs_periods * $throttled_percent
+      THEN 1 ELSE 0 END) AS is_throttled
+  FROM cpu_hours AS c
+  LEFT JOIN (
+    SELECT DISTINCT cluster, namespace, workload_kind, workload_name, 1 AS spins FROM engine
+  ) AS e
+    ON c.cluster = e.cluster
+    AND c.namespace = e.namespace
+    AND c.workload_kind = e.workload_kind
+    AND c.workload_name = e.workload_name
+  WHERE c.hour_ms >= $window_start_ms AND c.hour_ms < $window_end_ms
+    AND ((c.cfs_periods > 0 AND c.cfs_throttled_periods * 100 >= c.cfs_periods * $throttled_percent)
+      OR (e.spins IS NULL AND c.known_ms > 0 AND c.one_core_ms * 100 >= c.known_ms * $one_core_percent))
+  GROUP BY c.cluster, c.namespace, c.workload_kind, c.workload_name, c.hour_ms
+),
 others AS (
-  SELECT DISTINCT cluster, namespace, workload_kind, workload_name
-  FROM cpu_hours
-  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
-    AND cfs_periods > 0 AND cfs_throttled_periods * 100 >= cfs_periods * $throttled_percent
+  SELECT DISTINCT cluster, namespace, workload_kind, workload_name FROM held_up
 ),
 -- What stands before it: the objects that the inventory relates are paths, `kind/namespace/name`.
 before_it AS (
@@ -151,15 +172,14 @@ upstream AS (
     b.workload_kind,
     b.workload_name,
     c.hour_ms,
-    MAX(b.up_kind || '/' || b.up_namespace || '/' || b.up_name) AS upstream
+    MAX(b.up_kind || '/' || b.up_namespace || '/' || b.up_name) AS upstream,
+    MAX(c.is_throttled) AS up_throttled
   FROM before_it AS b
-  INNER JOIN cpu_hours AS c
+  INNER JOIN held_up AS c
     ON b.cluster = c.cluster
     AND b.up_namespace = c.namespace
     AND b.up_kind = c.workload_kind
     AND b.up_name = c.workload_name
-  WHERE c.hour_ms >= $window_start_ms AND c.hour_ms < $window_end_ms
-    AND c.cfs_periods > 0 AND c.cfs_throttled_periods * 100 >= c.cfs_periods * $throttled_percent
   GROUP BY b.cluster, b.namespace, b.workload_kind, b.workload_name, c.hour_ms
 ),
 signs AS (
@@ -167,6 +187,7 @@ signs AS (
     h.*,
     b.sidecar,
     u.upstream,
+    u.up_throttled,
     CASE
       -- Whoever works, or was not seen, waits for nothing here.
       WHEN h.samples = 0 OR h.ppm_sum > $idle_ppm * h.samples OR h.serving_ms = 0 THEN 'none'
@@ -256,7 +277,8 @@ sums AS (
     CAST(SUM(CASE WHEN sign = 'one-core' THEN serving_ms ELSE 0 END) AS BIGINT) AS one_core_ms,
     CAST(SUM(CASE WHEN sign = 'upstream' THEN serving_ms ELSE 0 END) AS BIGINT) AS upstream_ms,
     MAX(CASE WHEN sign = 'sidecar' THEN sidecar END) AS sidecar,
-    MAX(CASE WHEN sign = 'upstream' THEN upstream END) AS upstream
+    MAX(CASE WHEN sign = 'upstream' THEN upstream END) AS upstream,
+    MAX(CASE WHEN sign = 'upstream' THEN up_throttled END) AS up_throttled
   FROM signs
   GROUP BY cluster, namespace, workload_kind, workload_name
 ),
@@ -274,6 +296,7 @@ joined AS (
       + COALESCE(s.upstream_ms, 0) AS held_back_ms,
     s.sidecar,
     s.upstream,
+    s.up_throttled,
     n.neighbour,
     c.seen AS cpu_seen
   FROM workload_facts AS w
@@ -357,6 +380,8 @@ SELECT
       || ' GPU-hours. Nothing is claimed here.'
     WHEN place = 'one-core' THEN 'Requests queued and the GPU was mostly idle while one thread filled exactly one core: '
       || held_back_hours || ' GPU-hours. More CPU does not help it. Nothing is claimed here.'
+    WHEN up_throttled = 0 THEN 'It was hardly asked anything while one thread of ' || upstream
+      || ' before it filled exactly one core: ' || held_back_hours || ' GPU-hours. Nothing is claimed here.'
     ELSE 'It was hardly asked anything while ' || upstream || ' before it was throttled: '
       || held_back_hours || ' GPU-hours. Nothing is claimed here.'
   END AS reason,
@@ -368,7 +393,8 @@ SELECT
     WHEN 'node-pressure' THEN 'Request the CPU that the engine uses, so that the node is not filled'
       || COALESCE(', or move ' || neighbour, '') || '.'
     WHEN 'one-core' THEN 'Spread what one thread does: more API server or tokenizer processes, or more replicas of the frontend.'
-    ELSE 'Raise the CPU limit of ' || COALESCE(upstream, 'what stands before it') || '.'
+    ELSE CASE WHEN up_throttled = 0 THEN 'Give more replicas or processes to '
+      ELSE 'Raise the CPU limit of ' END || COALESCE(upstream, 'what stands before it') || '.'
   END AS remedy,
   CAST(NULL AS VARCHAR) AS remedy_action,
   CAST(NULL AS VARCHAR) AS remedy_current,
@@ -386,6 +412,8 @@ SELECT
   sidecar AS ev_container,
   neighbour AS ev_neighbour,
   upstream AS ev_upstream,
+  CASE WHEN up_throttled = 1 THEN 'throttled' WHEN up_throttled = 0 THEN 'one full core' ELSE 'none' END
+    AS ev_upstream_sign,
   unknown_ms AS ev_unknown_gpu_ms
 FROM texts
 ORDER BY cluster, namespace, workload_kind, workload_name

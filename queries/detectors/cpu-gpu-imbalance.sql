@@ -1,6 +1,6 @@
 /*---
 id: cpu-gpu-imbalance
-version: 1.1.0
+version: 1.2.0
 title: GPUs held back by a CPU limit while they have requests
 status: stable
 severity: high
@@ -24,7 +24,9 @@ rationale: >-
   Requests wait, the container is throttled, the GPU idles. Once the limit is lifted the same GPU does
   the waiting work in its own time, so starved time is claimed: it is what the limit wastes. Only hours
   in which a queue was seen count: without one the work was merely slower, and it was work. The CPU
-  that would do is the limit times all periods over those that were not throttled.
+  that would do is the limit times all periods over those that were not throttled. The time is the
+  GPU's and not the bill's: a GPU goes only where the hour held more replicas than the floor keeps, so
+  starved time of a replica that must stay is time won, and nothing of it is realisable.
 ---*/
 WITH limits AS (
   SELECT
@@ -43,6 +45,44 @@ queues AS (
   FROM workload_hours
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
   GROUP BY cluster, namespace, workload_kind, workload_name, hour_ms
+),
+-- What of an hour's starved time lies above the replicas that stay.
+hourly AS (
+  SELECT
+    l.cluster,
+    l.namespace,
+    l.workload_kind,
+    l.workload_name,
+    l.hour_ms,
+    CAST(SUM(l.ms) AS BIGINT) AS held_ms,
+    CAST(SUM(CASE WHEN l.class = 'starved' AND q.queued_ms > 0 THEN l.ms ELSE 0 END) AS BIGINT) AS starved_ms
+  FROM ledger AS l
+  INNER JOIN queues AS q
+    ON l.cluster = q.cluster
+    AND l.namespace = q.namespace
+    AND l.workload_kind = q.workload_kind
+    AND l.workload_name = q.workload_name
+    AND l.hour_ms = q.hour_ms
+  WHERE l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
+    AND l.final AND l.class <> 'absent' AND l.workload_name <> '' AND q.queued_ms > 0
+  GROUP BY l.cluster, l.namespace, l.workload_kind, l.workload_name, l.hour_ms
+),
+spare AS (
+  SELECT
+    h.cluster,
+    h.namespace,
+    h.workload_kind,
+    h.workload_name,
+    CAST(SUM(LEAST(h.starved_ms, GREATEST(0, h.held_ms
+      - GREATEST(COALESCE(w.floor_replicas, 1), 1) * w.gpu_milli_per_replica * 3600))) AS BIGINT) AS spare_ms
+  FROM hourly AS h
+  INNER JOIN workload_facts AS w
+    ON h.cluster = w.cluster
+    AND h.namespace = w.namespace
+    AND h.workload_kind = w.workload_kind
+    AND h.workload_name = w.workload_name
+  WHERE h.starved_ms > 0
+  GROUP BY h.cluster, h.namespace, h.workload_kind, h.workload_name
 ),
 sums AS (
   SELECT
@@ -91,6 +131,7 @@ judged AS (
     COALESCE(s.starved_ms, 0) AS starved_ms,
     COALESCE(s.slow_ms, 0) AS slow_ms,
     COALESCE(s.unknown_ms, 0) AS unknown_ms,
+    COALESCE(e.spare_ms, 0) AS spare_ms,
     m.limit_milli,
     m.pod_gpu_milli,
     COALESCE(c.cfs_periods, 0) AS cfs_periods,
@@ -123,6 +164,11 @@ judged AS (
     AND w.namespace = c.namespace
     AND w.workload_kind = c.workload_kind
     AND w.workload_name = c.workload_name
+  LEFT JOIN spare AS e
+    ON w.cluster = e.cluster
+    AND w.namespace = e.namespace
+    AND w.workload_kind = e.workload_kind
+    AND w.workload_name = e.workload_name
   LEFT JOIN limits AS m
     ON w.cluster = m.cluster
     AND w.namespace = m.namespace
@@ -173,6 +219,10 @@ SELECT
       'Too much of its time is unknown for what was seen to speak for the window.'
     WHEN status = 'alarm' THEN 'Requests waited, and the CPU was throttled while the GPU idled, for '
       || starved_hours || ' GPU-hours: the same GPU can do that work sooner once it is fed.'
+      || CASE WHEN spare_ms > 0 THEN '' WHEN COALESCE(floor_replicas, 1) > 1
+        THEN ' It never held more than the ' || CAST(floor_replicas AS VARCHAR)
+          || ' replicas that stay, so no GPU goes: what is won is time.'
+        ELSE ' It never held more than one replica, so no GPU goes: what is won is time.' END
     ELSE 'Its starved time is below the threshold: ' || starved_hours || ' GPU-hours.'
   END AS reason,
   existed_ms,
@@ -188,6 +238,7 @@ SELECT
   'one rolling restart' AS remedy_disruption,
   total_ms AS ev_held_gpu_ms,
   starved_ms AS ev_starved_gpu_ms,
+  spare_ms AS ev_starved_above_the_floor_gpu_ms,
   slow_ms AS ev_throttled_without_a_queue_gpu_ms,
   limit_milli AS ev_cpu_limit_milli,
   needed_cores AS ev_cores_that_would_do,

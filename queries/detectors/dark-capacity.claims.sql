@@ -18,6 +18,13 @@ INNER JOIN found AS f
   AND c.namespace = f.namespace
   AND c.workload_kind = f.workload_kind
   AND c.workload_name = f.workload_name
-WHERE f.status = 'alarm' AND c.class = 'dark' AND c.ms > 0
+LEFT JOIN scaler_demand AS q
+  ON c.cluster = q.cluster
+  AND c.namespace = q.namespace
+  AND c.workload_kind = q.workload_kind
+  AND c.workload_name = q.workload_name
+  AND c.hour_ms = q.hour_ms
+-- Nothing that something waited for.
+WHERE f.status = 'alarm' AND c.class = 'dark' AND c.ms > 0 AND COALESCE(q.asked_ms, 0) = 0
 ORDER BY c.cluster, c.namespace, c.workload_kind, c.workload_name, c.instance_type, c.gpu_product,
   c.price_key, c.hour_ms, c.class

@@ -1,11 +1,11 @@
 /*---
 id: prefill-decode-imbalance
-version: 1.0.0
+version: 1.1.0
 title: One of the two halves of a split deployment waits for the other
 status: stable
 severity: medium
 grain: [cluster, namespace, model]
-requires: [ledger, workload_facts, gpu_hours, workload_hours]
+requires: [ledger, workload_facts, gpu_hours, pods, gpu_holders]
 order: 64
 window: {default: 14d, min: 3d}
 params:
@@ -23,25 +23,111 @@ references:
   - https://docs.nvidia.com/dynamo/
 rationale: >-
   Prefill emits hardly any output tokens and is judged by its GPUs, never by tokens. Compared is the
-  mean GPU activity of both halves over the hours in which both were in use. It claims nothing: how
-  many prefill replicas the time to first token needs at the peak is not known here.
+  mean GPU activity of both halves over the hours in which both were in use. Where one object holds both
+  (a Dynamo graph, a disaggregated set, an LLMInferenceService) a pod's half is told by its name and those
+  of its controllers; what is beside named prefill and has no name of its own is decode. It claims
+  nothing: how many prefill replicas the time to first token needs at the peak is not known here.
 ---*/
 WITH halves AS (
   SELECT *
   FROM workload_facts
   WHERE role IN ('prefill', 'decode') AND model IS NOT NULL
 ),
--- Seconds of a half by the card that it held.
-cards AS (
+-- One object with both halves in it.
+split AS (
+  SELECT *
+  FROM workload_facts
+  WHERE role LIKE '%prefill%' AND role LIKE '%decode%' AND model IS NOT NULL
+),
+-- What the names of a pod and of its controllers say, without the object's own name.
+marked AS (
   SELECT
     h.cluster,
     h.namespace,
-    h.model,
-    h.role,
+    h.workload_kind,
+    h.workload_name,
+    h.node,
+    h.slot,
+    h.slice,
+    h.valid_from_ms,
+    h.valid_to_ms,
+    MAX(CASE WHEN replace(lower(h.pod || COALESCE(p.owner_chain_json, '')), lower(h.workload_name), '')
+      LIKE '%prefill%' THEN 1 ELSE 0 END) AS is_prefill,
+    MAX(CASE WHEN replace(lower(h.pod || COALESCE(p.owner_chain_json, '')), lower(h.workload_name), '')
+      LIKE '%decode%' THEN 1 ELSE 0 END) AS is_decode
+  FROM gpu_holders AS h
+  INNER JOIN split AS w
+    ON h.cluster = w.cluster
+    AND h.namespace = w.namespace
+    AND h.workload_kind = w.workload_kind
+    AND h.workload_name = w.workload_name
+  LEFT JOIN pods AS p
+    ON h.cluster = p.cluster
+    AND h.namespace = p.namespace
+    AND h.pod = p.pod
+  WHERE h.valid_from_ms < $window_end_ms AND h.valid_to_ms > $window_start_ms
+  GROUP BY h.cluster, h.namespace, h.workload_kind, h.workload_name, h.node, h.slot, h.slice,
+    h.valid_from_ms, h.valid_to_ms
+),
+named AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    MAX(is_prefill) AS names_prefill,
+    MAX(is_decode) AS names_decode
+  FROM marked
+  GROUP BY cluster, namespace, workload_kind, workload_name
+),
+roled AS (
+  SELECT
+    m.*,
+    CASE
+      WHEN is_prefill = 1 AND is_decode = 0 THEN 'prefill'
+      WHEN is_decode = 1 AND is_prefill = 0 THEN 'decode'
+      WHEN is_decode = 0 AND is_prefill = 0 AND names_prefill = 1 AND names_decode = 0 THEN 'decode'
+    END AS role
+  FROM marked AS m
+  INNER JOIN named AS n
+    ON m.cluster = n.cluster
+    AND m.namespace = n.namespace
+    AND m.workload_kind = n.workload_kind
+    AND m.workload_name = n.workload_name
+),
+-- A slot's hour that both halves held in turn belongs to neither.
+apart AS (
+  SELECT
+    l.cluster,
+    l.namespace,
+    l.workload_kind,
+    l.workload_name,
+    l.node,
+    l.slot,
+    l.slice,
     l.hour_ms,
+    l.class,
     l.gpu_uuid,
-    CAST(SUM(l.ms) AS BIGINT) AS held_ms,
-    CAST(SUM(CASE WHEN l.class = 'unknown' THEN l.ms ELSE 0 END) AS BIGINT) AS unknown_ms
+    l.ms,
+    MIN(r.role) AS role
+  FROM ledger AS l
+  INNER JOIN roled AS r
+    ON l.cluster = r.cluster
+    AND l.namespace = r.namespace
+    AND l.workload_kind = r.workload_kind
+    AND l.workload_name = r.workload_name
+    AND l.node = r.node
+    AND l.slot = r.slot
+    AND l.slice = r.slice
+  WHERE l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
+    AND l.final AND l.class <> 'absent'
+    AND r.valid_from_ms < l.hour_ms + 3600000 AND r.valid_to_ms > l.hour_ms
+  GROUP BY l.cluster, l.namespace, l.workload_kind, l.workload_name, l.node, l.slot, l.slice, l.hour_ms,
+    l.class, l.gpu_uuid, l.ms
+  HAVING MIN(r.role) = MAX(r.role) AND COUNT(*) = COUNT(r.role)
+),
+held AS (
+  SELECT h.cluster, h.namespace, h.model, h.role, l.hour_ms, l.gpu_uuid, l.class, l.ms
   FROM ledger AS l
   INNER JOIN halves AS h
     ON l.cluster = h.cluster
@@ -50,7 +136,28 @@ cards AS (
     AND l.workload_name = h.workload_name
   WHERE l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
     AND l.final AND l.class <> 'absent'
-  GROUP BY h.cluster, h.namespace, h.model, h.role, l.hour_ms, l.gpu_uuid
+  UNION ALL
+  SELECT w.cluster, w.namespace, w.model, a.role, a.hour_ms, a.gpu_uuid, a.class, a.ms
+  FROM apart AS a
+  INNER JOIN split AS w
+    ON a.cluster = w.cluster
+    AND a.namespace = w.namespace
+    AND a.workload_kind = w.workload_kind
+    AND a.workload_name = w.workload_name
+),
+-- Seconds of a half by the card that it held.
+cards AS (
+  SELECT
+    cluster,
+    namespace,
+    model,
+    role,
+    hour_ms,
+    gpu_uuid,
+    CAST(SUM(ms) AS BIGINT) AS held_ms,
+    CAST(SUM(CASE WHEN class = 'unknown' THEN ms ELSE 0 END) AS BIGINT) AS unknown_ms
+  FROM held
+  GROUP BY cluster, namespace, model, role, hour_ms, gpu_uuid
 ),
 gpus AS (
   SELECT
@@ -89,19 +196,30 @@ means AS (
       AS mean_ppm
   FROM sides AS s
 ),
+sides_named AS (
+  SELECT cluster, namespace, model, role, workload_name AS who, gpu_product, price_key, existed_ms, alive_at_end, 0 AS is_split
+  FROM halves
+  UNION ALL
+  SELECT cluster, namespace, model, 'prefill', workload_name || ' (prefill)', gpu_product, price_key, existed_ms, alive_at_end, 1
+  FROM split
+  UNION ALL
+  SELECT cluster, namespace, model, 'decode', workload_name || ' (decode)', gpu_product, price_key, existed_ms, alive_at_end, 1
+  FROM split
+),
 subjects AS (
   SELECT
     cluster,
     namespace,
     model,
     MIN(gpu_product) AS gpu_product,
-    MIN(CASE WHEN role = 'prefill' THEN workload_name END) AS prefill_name,
-    MIN(CASE WHEN role = 'decode' THEN workload_name END) AS decode_name,
+    MIN(CASE WHEN role = 'prefill' THEN who END) AS prefill_name,
+    MIN(CASE WHEN role = 'decode' THEN who END) AS decode_name,
     MIN(CASE WHEN role = 'prefill' THEN price_key END) AS prefill_key,
     MIN(CASE WHEN role = 'decode' THEN price_key END) AS decode_key,
     MIN(existed_ms) AS existed_ms,
-    MAX(alive_at_end) AS alive
-  FROM halves
+    MAX(alive_at_end) AS alive,
+    MAX(is_split) AS is_split
+  FROM sides_named
   GROUP BY cluster, namespace, model
 ),
 paired AS (
@@ -145,6 +263,7 @@ judged AS (
     CAST(CAST(idle_ms + 180000 - (idle_ms + 180000) % 360000 AS DOUBLE) / 360000.0 AS BIGINT) AS tenths,
     CASE
       WHEN prefill_name IS NULL OR decode_name IS NULL THEN 'alone'
+      WHEN is_split = 1 AND (prefill_ms = 0 OR decode_ms = 0) THEN 'unmarked'
       WHEN prefill_ms = 0 OR decode_ms = 0 THEN 'no-gpu'
       WHEN (total_ms - unknown_ms) * 100 < total_ms * $min_coverage_percent
         OR prefill_known_ms * 100 < prefill_ms * $min_known_percent
@@ -171,6 +290,7 @@ SELECT
   CASE verdict_code
     WHEN 'imbalance' THEN 'alarm'
     WHEN 'unseen' THEN 'undetermined'
+    WHEN 'unmarked' THEN 'undetermined'
     WHEN 'alone' THEN 'skip'
     WHEN 'no-gpu' THEN 'skip'
     ELSE 'ok'
@@ -184,6 +304,7 @@ SELECT
   CASE WHEN prefill_waits THEN 'prefill' ELSE 'decode' END || ' waits for the other half: ' || idle_hours || ' GPU-hours that it would not need' AS because,
   CASE verdict_code
     WHEN 'alone' THEN 'Only one of the two halves is known.'
+    WHEN 'unmarked' THEN 'Prefill and decode are one object here, and nothing names which of its pods held a GPU for which.'
     WHEN 'no-gpu' THEN 'One of the halves held no GPU in the closed hours of the window.'
     WHEN 'unseen' THEN 'How busy the GPUs of both halves were is unknown for too much of the window.'
     WHEN 'imbalance' THEN 'The GPUs of ' || prefill_name || ' were at work for '

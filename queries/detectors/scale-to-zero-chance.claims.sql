@@ -1,5 +1,5 @@
 -- What is left of hours in which no replica did anything.
-WITH asleep AS (
+WITH resting AS (
   SELECT
     cluster,
     namespace,
@@ -12,6 +12,18 @@ WITH asleep AS (
     AND final AND class <> 'absent' AND workload_name <> ''
   GROUP BY cluster, namespace, workload_kind, workload_name, hour_ms
   HAVING SUM(CASE WHEN class IN ('lull', 'dark') THEN 0 ELSE 1 END) = 0
+),
+-- What waited in its queue was waited for, whatever the GPU did.
+asleep AS (
+  SELECT r.*
+  FROM resting AS r
+  LEFT JOIN scaler_demand AS q
+    ON r.cluster = q.cluster
+    AND r.namespace = q.namespace
+    AND r.workload_kind = q.workload_kind
+    AND r.workload_name = q.workload_name
+    AND r.hour_ms = q.hour_ms
+  WHERE COALESCE(q.asked_ms, 0) = 0
 ),
 taken AS (
   SELECT

@@ -1,11 +1,11 @@
 /*---
 id: scale-to-zero-chance
-version: 1.0.0
+version: 1.1.0
 title: Pauses in which a workload could sleep, with a signal that wakes it
 status: stable
 severity: medium
 grain: [cluster, namespace, workload_kind, workload_name]
-requires: [ledger, workload_facts, autoscalers]
+requires: [ledger, workload_facts, autoscalers, scaler_demand]
 claims: [dark, lull]
 order: 35
 window: {default: 14d, min: 3d}
@@ -27,7 +27,9 @@ rationale: >-
   Only hours from end to end without work of any replica are claimed: the part hours around them pay
   for cool-down and cold start. Only where a trigger measures demand outside of the pods (a queue, a
   gateway's or router's requests, Knative's activator): a metric that the pods export is gone when they
-  are, and nothing would wake them. It takes what the replica claims before it left.
+  are, and nothing would wake them. Where a queue feeds it, an hour in which anything waited there is no
+  pause whatever the GPU did, and what its scaler read there stands for requests that no engine counts.
+  It takes what the replica claims before it left.
 ---*/
 -- Triggers that still speak when there is no pod; what is not known to do so does not count.
 WITH signals AS (
@@ -70,7 +72,7 @@ WITH signals AS (
     AND workload_name IS NOT NULL
 ),
 -- Hours in which no replica did anything at all, whoever claimed their seconds before.
-asleep AS (
+resting AS (
   SELECT
     cluster,
     namespace,
@@ -83,6 +85,38 @@ asleep AS (
     AND final AND class <> 'absent' AND workload_name <> ''
   GROUP BY cluster, namespace, workload_kind, workload_name, hour_ms
   HAVING SUM(CASE WHEN class IN ('lull', 'dark') THEN 0 ELSE 1 END) = 0
+),
+asleep AS (
+  SELECT r.*
+  FROM resting AS r
+  LEFT JOIN scaler_demand AS q
+    ON r.cluster = q.cluster
+    AND r.namespace = q.namespace
+    AND r.workload_kind = q.workload_kind
+    AND r.workload_name = q.workload_name
+    AND r.hour_ms = q.hour_ms
+  WHERE COALESCE(q.asked_ms, 0) = 0
+),
+-- What its queue said while what it did is unknown.
+told AS (
+  SELECT
+    l.cluster,
+    l.namespace,
+    l.workload_kind,
+    l.workload_name,
+    CAST(SUM(CASE WHEN q.is_told = 1 THEN l.ms ELSE 0 END) AS BIGINT) AS told_ms,
+    CAST(SUM(CASE WHEN q.asked_ms > 0 THEN l.ms ELSE 0 END) AS BIGINT) AS asked_ms,
+    CAST(COUNT(DISTINCT CASE WHEN q.is_told = 1 THEN l.hour_ms - l.hour_ms % 86400000 END) AS BIGINT) AS told_days
+  FROM ledger AS l
+  INNER JOIN scaler_demand AS q
+    ON l.cluster = q.cluster
+    AND l.namespace = q.namespace
+    AND l.workload_kind = q.workload_kind
+    AND l.workload_name = q.workload_name
+    AND l.hour_ms = q.hour_ms
+  WHERE l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
+    AND l.final AND l.class = 'unknown' AND l.workload_name <> ''
+  GROUP BY l.cluster, l.namespace, l.workload_kind, l.workload_name
 ),
 found_sleep AS (
   SELECT
@@ -131,7 +165,9 @@ joined AS (
     COALESCE(s.unknown_ms, 0) AS unknown_ms,
     COALESCE(f.sleep_ms, 0) AS sleep_ms,
     COALESCE(f.sleep_days, 0) AS sleep_days,
-    COALESCE(n.days_seen, 0) AS days_seen,
+    GREATEST(COALESCE(n.days_seen, 0), COALESCE(t.told_days, 0)) AS days_seen,
+    COALESCE(t.told_ms, 0) AS told_ms,
+    t.asked_ms,
     g.scaler_kind,
     g.scaler_name,
     g.wake_safe,
@@ -153,6 +189,11 @@ joined AS (
     AND w.namespace = n.namespace
     AND w.workload_kind = n.workload_kind
     AND w.workload_name = n.workload_name
+  LEFT JOIN told AS t
+    ON w.cluster = t.cluster
+    AND w.namespace = t.namespace
+    AND w.workload_kind = t.workload_kind
+    AND w.workload_name = t.workload_name
   LEFT JOIN signals AS g
     ON w.cluster = g.cluster
     AND w.namespace = g.namespace
@@ -167,8 +208,8 @@ judged AS (
     CASE
       WHEN workload_class IN ('batch', 'training', 'notebook', 'system') THEN 'other-class'
       WHEN total_ms = 0 THEN 'no-gpu'
-      WHEN (total_ms - unknown_ms) * 100 < total_ms * $min_coverage_percent THEN 'unseen'
-      WHEN busy_ms = 0 THEN 'unused'
+      WHEN (total_ms - unknown_ms + told_ms) * 100 < total_ms * $min_coverage_percent THEN 'unseen'
+      WHEN busy_ms = 0 AND COALESCE(asked_ms, 0) = 0 THEN 'unused'
       WHEN sleep_ms < $min_sleep_gpu_hours * 3600000 THEN 'little'
       WHEN days_seen < $min_days_seen THEN 'few-days'
       WHEN standby_declared THEN 'declared'
@@ -244,6 +285,7 @@ SELECT
   sleep_days AS ev_days_with_pauses,
   scaler_name AS ev_scaler,
   wake_safe AS ev_wake_signal_outside_of_pods,
+  asked_ms AS ev_unknown_while_its_queue_waited_gpu_ms,
   unknown_ms AS ev_unknown_gpu_ms
 FROM texts
 ORDER BY cluster, namespace, workload_kind, workload_name

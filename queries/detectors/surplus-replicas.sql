@@ -1,11 +1,11 @@
 /*---
 id: surplus-replicas
-version: 1.1.0
+version: 1.2.0
 title: More replicas than demand needs
 status: stable
 severity: high
 grain: [cluster, namespace, workload_kind, workload_name]
-requires: [ledger, workload_facts, workload_hours, demand, placements]
+requires: [ledger, workload_facts, workload_hours, demand, placements, scaler_demand]
 claims: [lull, serving]
 order: 30
 window: {default: 14d, min: 3d}
@@ -28,7 +28,9 @@ rationale: >-
   of the same hours, the first that holds: nothing scales them (static-replicas), the scaler's bounds
   are one number (max-pinned), it stood at its minimum (static-floor), or it stood above the minimum
   and came down too slowly or aims too low (slow-scale-down). What of it fell into nights and weekends
-  (20:00 to 06:00, Saturday and Sunday, UTC) stands beside it.
+  (20:00 to 06:00, Saturday and Sunday, UTC) stands beside it. Where no engine counts requests and a
+  queue feeds it, the replicas that each hour needed are the queue's longest over the scaler's target of
+  one replica; what was held beyond them is said and not claimed, for what the GPUs did is unknown.
 ---*/
 WITH sums AS (
   SELECT
@@ -178,6 +180,55 @@ found_surplus AS (
   FROM surplus
   GROUP BY cluster, namespace, workload_kind, workload_name
 ),
+-- What the scaler's own metric asked for, in hours in which it was read, beside what was held.
+queue_hours AS (
+  SELECT
+    w.cluster,
+    w.namespace,
+    w.workload_kind,
+    w.workload_name,
+    w.floor_replicas,
+    w.gpu_milli_per_replica,
+    w.first_ms,
+    w.last_ms,
+    q.hour_ms,
+    q.scaler,
+    q.needed_replicas,
+    CAST(SUM(l.ms) AS BIGINT) AS held_ms
+  FROM scaler_demand AS q
+  INNER JOIN workload_facts AS w
+    ON q.cluster = w.cluster
+    AND q.namespace = w.namespace
+    AND q.workload_kind = w.workload_kind
+    AND q.workload_name = w.workload_name
+  INNER JOIN ledger AS l
+    ON q.cluster = l.cluster
+    AND q.namespace = l.namespace
+    AND q.workload_kind = l.workload_kind
+    AND q.workload_name = l.workload_name
+    AND q.hour_ms = l.hour_ms
+  WHERE q.is_told = 1 AND q.needed_replicas IS NOT NULL
+    AND l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
+    AND l.final AND l.class NOT IN ('absent', 'unavailable', 'dark') AND l.workload_name <> ''
+  GROUP BY w.cluster, w.namespace, w.workload_kind, w.workload_name, w.floor_replicas,
+    w.gpu_milli_per_replica, w.first_ms, w.last_ms, q.hour_ms, q.scaler, q.needed_replicas
+),
+queued AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    MIN(scaler) AS scaler,
+    CAST(SUM(held_ms) AS BIGINT) AS queue_held_ms,
+    MAX(needed_replicas) AS queue_replicas,
+    CAST(SUM(GREATEST(0, held_ms - CAST(ceil(CAST(
+      GREATEST(needed_replicas, COALESCE(floor_replicas, 1), 1) * gpu_milli_per_replica
+        * (LEAST(hour_ms + 3600000, last_ms) - GREATEST(hour_ms, first_ms)) AS DOUBLE) / 1000.0) AS BIGINT))) AS BIGINT)
+      AS queue_surplus_ms
+  FROM queue_hours
+  GROUP BY cluster, namespace, workload_kind, workload_name
+),
 widest AS (
   SELECT cluster, namespace, workload_kind, workload_name, MAX(available_ms) AS widest_ms
   FROM hours
@@ -205,6 +256,10 @@ joined AS (
     t.why AS verdict_why,
     t.confidence AS placement_confidence,
     t.headroom_ppm,
+    q.scaler,
+    q.queue_replicas,
+    q.queue_surplus_ms,
+    COALESCE(q.queue_held_ms, 0) AS queue_held_ms,
     CAST(CAST(COALESCE(f.surplus_ms, 0) + 180000 - (COALESCE(f.surplus_ms, 0) + 180000) % 360000 AS DOUBLE) / 360000.0 AS BIGINT)
       AS tenths
   FROM workload_facts AS w
@@ -234,6 +289,11 @@ joined AS (
     AND w.workload_kind = t.workload_kind
     AND w.workload_name = t.workload_name
     AND t.pick = 1
+  LEFT JOIN queued AS q
+    ON w.cluster = q.cluster
+    AND w.namespace = q.namespace
+    AND w.workload_kind = q.workload_kind
+    AND w.workload_name = q.workload_name
 ),
 -- The first reason that holds decides, so that status and sentence cannot disagree.
 judged AS (
@@ -242,7 +302,9 @@ judged AS (
     CASE
       WHEN workload_class IN ('batch', 'training', 'notebook', 'system') THEN 'other-class'
       WHEN total_ms = 0 THEN 'no-gpu'
-      WHEN (total_ms - unknown_ms) * 100 < total_ms * $min_coverage_percent THEN 'unseen'
+      WHEN (total_ms - unknown_ms) * 100 < total_ms * $min_coverage_percent
+        THEN CASE WHEN unknown_ms > 0 AND queue_held_ms * 100 >= unknown_ms * $min_coverage_percent
+          THEN 'by-queue' ELSE 'unseen' END
       WHEN used_ms = 0 THEN 'unused'
       WHEN at_floor THEN 'at-floor'
       WHEN role LIKE '%+%' THEN 'roles'
@@ -307,6 +369,10 @@ SELECT
       'It is no serving workload (' || workload_class || '): demand does not size it.'
     WHEN 'no-gpu' THEN 'It held no GPU in the closed hours of the window.'
     WHEN 'unseen' THEN 'Too much of its time is unknown for what was seen to speak for the window.'
+    WHEN 'by-queue' THEN 'No engine counts its requests. By its scaler''s own metric (' || scaler
+      || ') no hour needed more than ' || CAST(queue_replicas AS VARCHAR) || ' replicas, and '
+      || CAST(CAST(round(CAST(queue_surplus_ms AS DOUBLE) / 3600000.0) AS BIGINT) AS VARCHAR)
+      || ' GPU-hours were held beyond what each hour needed; what the GPUs did then is unknown, so nothing is claimed.'
     WHEN 'unused' THEN 'It did no work in the window: idle time of it is judged as dark capacity.'
     WHEN 'at-floor' THEN 'It never had more replicas than its floor of '
       || CAST(COALESCE(floor_replicas, 1) AS VARCHAR) || '.'
@@ -353,6 +419,9 @@ SELECT
   CAST(most_replicas AS BIGINT) AS ev_most_replicas,
   headroom_ppm AS ev_headroom_ppm,
   requests AS ev_requests,
-  days_seen AS ev_days_seen
+  days_seen AS ev_days_seen,
+  COALESCE(scaler, 'none') AS ev_queue_told_by,
+  CAST(queue_replicas AS BIGINT) AS ev_most_replicas_by_its_queue,
+  queue_surplus_ms AS ev_held_beyond_its_queue_gpu_ms
 FROM remedies
 ORDER BY cluster, namespace, workload_kind, workload_name

@@ -1,11 +1,11 @@
 /*---
 id: under-tiered
-version: 1.0.0
+version: 1.1.0
 title: A workload whose GPUs are too small for what it is asked
 status: stable
 severity: medium
 grain: [cluster, namespace, workload_kind, workload_name]
-requires: [ledger, workload_facts, workload_hours, placements]
+requires: [ledger, workload_facts, workload_hours, restart_hours, placements]
 claims: []
 order: 63
 window: {default: 14d, min: 3d}
@@ -14,17 +14,22 @@ params:
   min_hours_percent: {type: int, unit: percent, default: 5, why: "or a twentieth of the hours with requests, whichever is more"}
   full_kv_ppm: {type: int, unit: ppm, default: 950000, why: "engines admit nobody into a cache that is 95 % full, and then preempt"}
   min_preemptions: {type: int, unit: preemptions, default: 3, why: "one preempted request in an hour is noise"}
+  min_oom_restarts: {type: int, unit: restarts, default: 3, why: "once is a deployment that was wrong for an hour: a memory limit that is too small kills again"}
   min_coverage_percent: {type: int, unit: percent, default: 80, why: "what was seen must speak for the window"}
 false_positives:
   - a batch client that fills any cache it is given
   - a context limit far above what anybody sends
+  - a leak, which any memory only delays
 remediation:
   action: raise-tier
   text: give it a larger GPU, one more GPU a replica or one more replica; this costs money and buys quality
 references: []
 rationale: >-
   A full key-value cache with a queue, or preempted requests, mean recomputed prompts and waiting
-  users. It is a cost of quality and never a saving: nothing is claimed and no dollars are shown.
+  users; a container that is killed for want of memory means requests that break off and weights that
+  are loaded again. It is a cost of quality and never a saving: nothing is claimed and no dollars are
+  shown. Restarts are kube-state-metrics' (a restart, and beside it the reason OOMKilled); an engine that
+  ends by itself when the GPU's memory is full says Error there, and is not counted.
 ---*/
 WITH sums AS (
   SELECT
@@ -61,6 +66,18 @@ pressed AS (
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
   GROUP BY cluster, namespace, workload_kind, workload_name
 ),
+killed AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    CAST(SUM(oom_restarts) AS BIGINT) AS oom_restarts,
+    CAST(COUNT(DISTINCT hour_ms) AS BIGINT) AS oom_hours
+  FROM restart_hours
+  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
+  GROUP BY cluster, namespace, workload_kind, workload_name
+),
 same_tier AS (
   SELECT
     p.*,
@@ -84,6 +101,8 @@ joined AS (
     COALESCE(h.requests, 0) AS requests,
     h.kv_usage_ppm_max,
     h.queue_max,
+    COALESCE(k.oom_restarts, 0) AS oom_restarts,
+    COALESCE(k.oom_hours, 0) AS oom_hours,
     t.verdict AS today_verdict,
     t.why AS today_why
   FROM workload_facts AS w
@@ -97,6 +116,11 @@ joined AS (
     AND w.namespace = h.namespace
     AND w.workload_kind = h.workload_kind
     AND w.workload_name = h.workload_name
+  LEFT JOIN killed AS k
+    ON w.cluster = k.cluster
+    AND w.namespace = k.namespace
+    AND w.workload_kind = k.workload_kind
+    AND w.workload_name = k.workload_name
   LEFT JOIN same_tier AS t
     ON w.cluster = t.cluster
     AND w.namespace = t.namespace
@@ -114,6 +138,8 @@ judged AS (
       WHEN alive_at_end = 0 THEN 'gone'
       WHEN pressed_hours >= $min_hours
         AND pressed_hours * 100 >= busy_hours * $min_hours_percent THEN 'pressed'
+      -- In more than one hour: a crash loop of one bad afternoon is an incident.
+      WHEN oom_restarts >= $min_oom_restarts AND oom_hours > 1 THEN 'killed'
       WHEN (total_ms - unknown_ms) * 100 < total_ms * $min_coverage_percent THEN 'unseen'
       WHEN busy_hours = 0 THEN 'unused'
       WHEN today_verdict = 'infeasible' THEN 'too-slow'
@@ -130,7 +156,7 @@ SELECT
   CAST($window_end_ms AS BIGINT) AS window_end_ms,
   CASE
     WHEN verdict_code IN ('other-class', 'no-gpu', 'gone') THEN 'skip'
-    WHEN verdict_code = 'pressed' THEN 'alarm'
+    WHEN verdict_code IN ('pressed', 'killed') THEN 'alarm'
     WHEN verdict_code IN ('unused', 'enough') THEN 'ok'
     ELSE 'undetermined'
   END AS status,
@@ -142,8 +168,10 @@ SELECT
   team,
   workload_name || COALESCE(' (' || COALESCE(model, model_raw) || ')', '')
     || COALESCE(' on ' || gpu_product, '') AS headline,
+  CASE WHEN verdict_code = 'killed' THEN 'its containers were killed for want of memory '
+    || CAST(oom_restarts AS VARCHAR) || ' times' ELSE
   'its key-value cache was too small in ' || CAST(pressed_hours AS VARCHAR) || ' of '
-    || CAST(busy_hours AS VARCHAR) || ' hours with requests' AS because,
+    || CAST(busy_hours AS VARCHAR) || ' hours with requests' END AS because,
   CASE verdict_code
     WHEN 'other-class' THEN
       'It is no serving workload (' || workload_class || '): nobody waits for its tokens.'
@@ -153,7 +181,12 @@ SELECT
       || ' hours its cache was full while requests waited, in '
       || CAST(preempting_hours AS VARCHAR) || ' hours it threw out running requests ('
       || CAST(preemptions AS VARCHAR) || ' of ' || CAST(requests AS VARCHAR)
-      || '), whose prompts are computed again.'
+      || '), whose prompts are computed again'
+      || CASE WHEN oom_restarts > 0 THEN '; its containers were killed for want of memory '
+        || CAST(oom_restarts AS VARCHAR) || ' times.' ELSE '.' END
+    WHEN 'killed' THEN 'Its containers were killed for want of memory ' || CAST(oom_restarts AS VARCHAR)
+      || ' times, in ' || CAST(oom_hours AS VARCHAR) || ' different hours: what they were working on broke off, '
+      || 'and the weights were loaded again.'
     WHEN 'unseen' THEN 'Too much of its time is unknown for what was seen to speak for the window.'
     WHEN 'unused' THEN 'It was asked for nothing.'
     WHEN 'too-slow' THEN 'It is estimated to miss its limits on its GPU of today: '
@@ -166,6 +199,8 @@ SELECT
   CAST(0 AS BIGINT) AS band_percent,
   CASE WHEN verdict_code = 'pressed'
     THEN 'Give it more memory for keys and values: a larger GPU, one more GPU a replica, or one more replica.'
+    WHEN verdict_code = 'killed'
+    THEN 'Raise the memory limit of the container that is killed, or place it on a node with more memory for each GPU.'
     ELSE 'None.' END AS remedy,
   CAST(NULL AS VARCHAR) AS remedy_action,
   gpu_product AS remedy_current,
@@ -180,6 +215,8 @@ SELECT
   preempting_hours AS ev_preempting_hours,
   preemptions AS ev_preemptions,
   kv_usage_ppm_max AS ev_kv_usage_ppm_max,
-  queue_max AS ev_queue_max
+  queue_max AS ev_queue_max,
+  -- No row may also mean that nobody counted.
+  CASE WHEN oom_restarts > 0 THEN CAST(oom_restarts AS VARCHAR) ELSE 'none seen' END AS ev_restarts_for_want_of_memory
 FROM judged
 ORDER BY cluster, namespace, workload_kind, workload_name

@@ -1,11 +1,11 @@
 /*---
 id: ungoverned-change
-version: 1.0.0
+version: 1.1.0
 title: What scaled by itself, without anybody's approval, and its price
 status: stable
 severity: low
 grain: [cluster, namespace, workload_kind, workload_name]
-requires: [ledger, workload_facts, scaling_events]
+requires: [ledger, workload_facts, scaling_events, outcomes]
 order: 80
 window: {default: 14d, min: 3d}
 params:
@@ -20,19 +20,52 @@ references:
   - https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers
 rationale: >-
   Every change of replicas that a scaler or controller made, or that nobody put a name to where a scaler
-  stands, priced by what it held above the minimum that people set, until the next change. It claims
-  nothing: scaling up for demand is no waste. It says what happened without an approval, and its price.
+  stands, priced by what it held above the minimum that people set, until the next change. A change is
+  governed where a signed and exported decision was seen to be applied: the change itself, between the same
+  sightings, and what a scaler does while bounds stand that were so agreed. What people changed without a
+  decision is counted beside it, with what it added. It claims nothing: scaling up for demand is no waste.
+  It says what happened without an approval, and its price.
 ---*/
 -- In the order in which they were seen; a change holds until the next of the same field.
 WITH ordered AS (
   SELECT
     e.*,
+    ROW_NUMBER() OVER (
+      PARTITION BY cluster, namespace, workload_kind, workload_name
+      ORDER BY seen_ms, object, field, after, before, seen_in
+    ) AS event_no,
     COALESCE(LEAD(seen_ms) OVER (
       PARTITION BY cluster, namespace, workload_kind, workload_name, object, field
       ORDER BY seen_ms, what, after, before, seen_in
     ), $window_end_ms) AS until_ms
   FROM scaling_events AS e
   WHERE what = 'replicas' AND seen_ms < $window_end_ms
+),
+-- Decisions that were signed, exported and seen in the cluster.
+approved AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    action,
+    COALESCE(applied_not_before_ms, exported_ms) AS from_ms,
+    applied_ms AS seen_ms,
+    COALESCE(ended_not_before_ms, ended_ms, $window_end_ms) AS until_ms
+  FROM outcomes
+  WHERE applied_ms IS NOT NULL
+),
+governed AS (
+  SELECT DISTINCT o.cluster, o.namespace, o.workload_kind, o.workload_name, o.event_no
+  FROM ordered AS o
+  INNER JOIN approved AS a
+    ON o.cluster = a.cluster
+    AND o.namespace = a.namespace
+    AND o.workload_kind = a.workload_kind
+    AND o.workload_name = a.workload_name
+  -- The change that was agreed, or a scaler's within bounds that were.
+  WHERE (o.seen_ms > a.from_ms AND COALESCE(o.not_before_ms, o.seen_ms) <= a.seen_ms)
+    OR (a.action IN ('bounds', 'scale-to-zero') AND o.seen_ms > a.from_ms AND o.seen_ms <= a.until_ms)
 ),
 changes AS (
   SELECT
@@ -48,7 +81,9 @@ changes AS (
       WHEN w.autoscaler IS NOT NULL THEN 'machine'
       ELSE 'unknown'
     END AS by_whom,
+    g.event_no IS NOT NULL AS is_approved,
     CASE WHEN o.gpu_milli_after > o.gpu_milli_before THEN 1 ELSE 0 END AS is_up,
+    GREATEST(0, COALESCE(o.gpu_milli_after - o.gpu_milli_before, 0)) AS more_milli,
     GREATEST(0, COALESCE(o.gpu_milli_after, 0)
       - COALESCE(w.min_replicas, 0) * w.gpu_milli_per_replica) AS above_milli,
     GREATEST(0, LEAST(o.until_ms, w.last_ms, $window_end_ms) - GREATEST(o.seen_ms, $window_start_ms))
@@ -60,6 +95,12 @@ changes AS (
     AND o.namespace = w.namespace
     AND o.workload_kind = w.workload_kind
     AND o.workload_name = w.workload_name
+  LEFT JOIN governed AS g
+    ON o.cluster = g.cluster
+    AND o.namespace = g.namespace
+    AND o.workload_kind = g.workload_kind
+    AND o.workload_name = g.workload_name
+    AND o.event_no = g.event_no
 ),
 sums AS (
   SELECT
@@ -68,14 +109,20 @@ sums AS (
     workload_kind,
     workload_name,
     CAST(SUM(CASE WHEN in_window THEN 1 ELSE 0 END) AS BIGINT) AS changes,
-    CAST(SUM(CASE WHEN in_window AND by_whom = 'machine' THEN 1 ELSE 0 END) AS BIGINT) AS by_machine,
-    CAST(SUM(CASE WHEN in_window AND by_whom = 'machine' AND is_up = 1 THEN 1 ELSE 0 END) AS BIGINT)
+    CAST(SUM(CASE WHEN in_window AND is_approved THEN 1 ELSE 0 END) AS BIGINT) AS approved,
+    CAST(SUM(CASE WHEN in_window AND NOT is_approved AND by_whom = 'machine' THEN 1 ELSE 0 END) AS BIGINT) AS by_machine,
+    CAST(SUM(CASE WHEN in_window AND NOT is_approved AND by_whom = 'machine' AND is_up = 1 THEN 1 ELSE 0 END) AS BIGINT)
       AS ups_by_machine,
-    CAST(SUM(CASE WHEN in_window AND by_whom = 'unknown' THEN 1 ELSE 0 END) AS BIGINT) AS by_nobody_known,
-    CAST(SUM(CASE WHEN by_whom = 'machine' THEN
+    CAST(SUM(CASE WHEN in_window AND NOT is_approved AND by_whom = 'person' THEN 1 ELSE 0 END) AS BIGINT) AS by_people,
+    CAST(SUM(CASE WHEN in_window AND NOT is_approved AND by_whom = 'unknown' THEN 1 ELSE 0 END) AS BIGINT) AS by_nobody_known,
+    CAST(SUM(CASE WHEN by_whom = 'machine' AND NOT is_approved THEN
       CAST(CAST(above_milli * held_ms - (above_milli * held_ms) % 1000 AS DOUBLE) / 1000.0 AS BIGINT)
       ELSE 0 END) AS BIGINT) AS added_ms,
-    MAX(CASE WHEN by_whom = 'machine' THEN actor END) AS an_actor
+    -- Of a person's change nobody set a minimum to measure it by: what it added.
+    CAST(SUM(CASE WHEN by_whom = 'person' AND NOT is_approved AND in_window THEN
+      CAST(CAST(more_milli * held_ms - (more_milli * held_ms) % 1000 AS DOUBLE) / 1000.0 AS BIGINT)
+      ELSE 0 END) AS BIGINT) AS people_ms,
+    MAX(CASE WHEN by_whom = 'machine' AND NOT is_approved THEN actor END) AS an_actor
   FROM changes
   GROUP BY cluster, namespace, workload_kind, workload_name
 ),
@@ -101,6 +148,9 @@ judged AS (
     COALESCE(s.by_machine, 0) AS by_machine,
     COALESCE(s.ups_by_machine, 0) AS ups_by_machine,
     COALESCE(s.by_nobody_known, 0) AS by_nobody_known,
+    COALESCE(s.approved, 0) AS approved,
+    COALESCE(s.by_people, 0) AS by_people,
+    LEAST(COALESCE(s.people_ms, 0), COALESCE(h.total_ms, 0)) AS people_ms,
     -- No more than it held: a sighting brackets a change, it does not date it.
     LEAST(COALESCE(s.added_ms, 0), COALESCE(h.total_ms, 0)) AS added_ms,
     s.an_actor,
@@ -152,12 +202,12 @@ SELECT
   CASE status
     WHEN 'skip' THEN 'It held no GPU in the closed hours of the window.'
     WHEN 'alarm' THEN CAST(by_machine AS VARCHAR) || ' of ' || CAST(changes AS VARCHAR)
-      || ' changes of its replicas were made by no person'
+      || ' changes of its replicas were made by no person, and no signed decision covers them'
       || COALESCE(' (' || an_actor || ')', '') || ': ' || added_hours
       || ' GPU-hours above its minimum. Nothing is claimed here: what of it demand did not need is claimed as surplus.'
     WHEN 'undetermined' THEN CAST(by_nobody_known AS VARCHAR)
       || ' changes of its replicas were seen, and nothing says who made them.'
-    ELSE 'What changed by itself is below the threshold: ' || added_hours || ' GPU-hours above its minimum.'
+    ELSE 'What changed by itself and without an approval is below the threshold: ' || added_hours || ' GPU-hours above its minimum.'
   END AS reason,
   existed_ms,
   alive_at_end AS alive,
@@ -171,6 +221,9 @@ SELECT
   added_ms AS cost_gpu_ms,
   price_key AS cost_price_key,
   changes AS ev_changes_of_replicas,
+  approved AS ev_changes_approved,
+  by_people AS ev_changes_by_people_without_approval,
+  people_ms AS ev_added_by_people_without_approval_gpu_ms,
   by_machine AS ev_changes_by_no_person,
   ups_by_machine AS ev_scaled_up_by_no_person,
   by_nobody_known AS ev_changes_by_nobody_known,

@@ -1,6 +1,6 @@
 /*---
 name: replica_sizes
-title: How much of a GPU one replica of each workload holds
+title: How much of a GPU one replica of each workload holds, and how many replicas stay
 grain: [cluster, namespace, workload_kind, workload_name]
 requires: [workload_facts]
 order: 1
@@ -10,7 +10,8 @@ SELECT
   namespace,
   workload_kind,
   workload_name,
-  gpu_milli_per_replica
+  gpu_milli_per_replica,
+  GREATEST(COALESCE(floor_replicas, 1), 1) AS floor_replicas
 FROM workload_facts
 WHERE gpu_milli_per_replica IS NOT NULL
 ORDER BY cluster, namespace, workload_kind, workload_name

@@ -71,6 +71,24 @@ const DERIVED: &[Table] = &[
             ("preemptions", Int),
         ],
     ),
+    (
+        "scaler_demand",
+        None,
+        &[
+            ("cluster", Text),
+            ("namespace", Text),
+            ("workload_kind", Text),
+            ("workload_name", Text),
+            ("hour_ms", Int),
+            ("scaler", Text),
+            ("queue", Text),
+            ("known_ms", Int),
+            ("asked_ms", Int),
+            ("value_milli_max", Int),
+            ("needed_replicas", Int),
+            ("is_told", Int),
+        ],
+    ),
     // Views that reports read: the columns that a case gives, in the views' types.
     (
         "v_ledger",

@@ -125,6 +125,8 @@ async fn two_slots_of_a_day_are_forty_eight_hours() {
             "gpu_5m",
             "gpu_hours",
             "ledger",
+            "restart_hours",
+            "scaler_hours",
             "workload_5m",
             "workload_hours",
             "workload_latency_hours"

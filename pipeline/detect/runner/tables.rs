@@ -16,6 +16,7 @@ use crate::detect::DetectError;
 use crate::detect::economics::placements::{Placement, Verdict};
 use crate::detect::netting::{Claimable, PriceList, Resource};
 use crate::detect::query::{self, Params, Query};
+use crate::detect::realisable::Replicas;
 use crate::lake::columns::{int, text, text_at};
 use crate::model::TimeWindow;
 
@@ -151,10 +152,10 @@ pub(super) async fn claimable(
 
 const REPLICA_SIZES: &str = include_str!("../../../queries/netting/replica_sizes.sql");
 
-/// Thousandths of GPUs of one replica of each workload; empty where no detector asks for workloads.
+/// The replicas of each workload; empty where no detector asks for workloads.
 pub(super) async fn replica_sizes(
     session: &SessionContext,
-) -> Result<BTreeMap<[String; 4], i64>, DetectError> {
+) -> Result<BTreeMap<[String; 4], Replicas>, DetectError> {
     let mut sizes = BTreeMap::new();
     let failed = || DetectError::session("look for `workload_facts`".to_owned());
     if !session.table_exist("workload_facts").map_err(failed())? {
@@ -166,10 +167,15 @@ pub(super) async fn replica_sizes(
         let (cluster, namespace) = (words("cluster")?, words("namespace")?);
         let (kind, name) = (words("workload_kind")?, words("workload_name")?);
         let milli = int(batch, "gpu_milli_per_replica")?;
+        let floor = int(batch, "floor_replicas")?;
         for row in 0..batch.num_rows() {
             let key = [&cluster, &namespace, &kind, &name]
                 .map(|column| text_at(column, row).unwrap_or_default());
-            sizes.insert(key, milli.value(row));
+            let replicas = Replicas {
+                gpu_milli: milli.value(row),
+                floor: floor.value(row),
+            };
+            sizes.insert(key, replicas);
         }
     }
     Ok(sizes)

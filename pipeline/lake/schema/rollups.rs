@@ -165,6 +165,32 @@ pub(super) const TABLES: &[TableSpec] = &[
         ],
     },
     TableSpec {
+        name: "restart_hours",
+        kind: TableKind::Derived,
+        columns: &[
+            key("namespace", Text),
+            key("workload_kind", Text),
+            key("workload_name", Text),
+            key("hour_ms", Int),
+            key("oom_restarts", Int),
+        ],
+        sort: &["namespace", "workload_kind", "workload_name", "hour_ms"],
+    },
+    TableSpec {
+        name: "scaler_hours",
+        kind: TableKind::Derived,
+        columns: &[
+            key("namespace", Text),
+            key("scaler_kind", Text),
+            key("scaler_name", Text),
+            key("hour_ms", Int),
+            key("known_ms", Int),
+            key("asked_ms", Int),
+            key("value_milli_max", Int),
+        ],
+        sort: &["namespace", "scaler_kind", "scaler_name", "hour_ms"],
+    },
+    TableSpec {
         name: "ledger",
         kind: TableKind::Derived,
         columns: &[

@@ -532,6 +532,36 @@ fn limits_come_from_config_then_annotation_then_the_default() {
 }
 
 #[test]
+fn a_declared_time_to_the_first_token_alone_rules_a_tier_out() {
+    let served = WorkloadFacts {
+        model_raw: Some("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8".to_owned()),
+        ..llama_8b()
+    };
+    let demand = demand_of(&served, 0.2);
+    let strict = WorkloadFacts {
+        slo_ttft_p95_ms: Some(60),
+        ..served.clone()
+    };
+    let carried_by_one_l4 = |placements: &Placements| {
+        placements.rows.iter().any(|row| {
+            row.gpu_product.as_deref() == Some("L4-24")
+                && row.gpu_milli_per_replica == 1000
+                && row.verdict == Verdict::Feasible
+        })
+    };
+    assert!(carried_by_one_l4(&rows(&served, &demand)));
+    let placements = rows(&strict, &demand);
+    assert!(!carried_by_one_l4(&placements));
+    // The other limit is the default's, so it stays assumed; both stand in the reason.
+    let today = row(&placements, "H100-SXM-80");
+    assert_eq!(
+        (today.verdict, today.slo_source),
+        (Verdict::Feasible, "assumed")
+    );
+    assert!(today.why.contains("60 / 100 ms"), "{}", today.why);
+}
+
+#[test]
 fn rows_are_sorted_and_replay_to_the_same_bytes() {
     let workload = llama_8b();
     let demand = demand_of(&workload, 3.0);
