@@ -263,7 +263,8 @@ def compare_ledger(out, truth, ledger):
         if row["class"] == "dark":
             where = (key, row["node"], int(row["gpu_slot"]), hour)
             dark[where] = dark.get(where, 0.0) + value
-    out.unbalanced = total / HOUR - truth["capacity_gpu_hours"]
+    low, _, high = truth["capacity_gpu_hours"]
+    out.unbalanced = total / HOUR - min(max(total / HOUR, low), high)
     for s in truth["services"]:
         key = f"{s['namespace']}/{s['kind']}/{s['name']}"
         shown = by_service.get(key, {})
