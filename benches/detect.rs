@@ -1,9 +1,10 @@
-//! All detectors at 1,000 GPUs and four weeks of rollups: window queries, the chain with its netting,
-//! and the same SQL files on DuckDB over the same Parquet, rows compared by digest. Fixed sizes, no
+//! All detectors and the report at 1,000 GPUs and four weeks of rollups, on a lake of its own: window
+//! queries, the chain with its netting, then `idleproof report` in a process of its own. With `peer`
+//! the same SQL files on DuckDB over the same lake, rows compared by digest. Fixed sizes, no
 //! randomness. The budget is 10 s on two cores in the release profile.
 //!
 //!     cargo bench -- detect              # generate once, measure
-//!     cargo bench -- detect peer      # and DuckDB beside it (python3 with duckdb)
+//!     cargo bench -- detect peer         # and DuckDB beside it (python3 with duckdb and its delta extension)
 
 #![expect(clippy::expect_used, reason = "a bench without its input is no bench")]
 
@@ -14,257 +15,28 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use datafusion::arrow::array::{Array as _, RecordBatch, new_null_array};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::array::{Array as _, RecordBatch};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::datasource::MemTable;
-use datafusion::prelude::{ParquetReadOptions, SessionContext};
-use idleproof::detect::economics::placements::{Evidence, Placement, Verdict};
-use idleproof::detect::economics::prices::{NodeFacts, PriceBook};
-use idleproof::detect::query::{self, Params, Query};
-use idleproof::detect::{DetectInputs, QuerySet, detect, window_queries};
+use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
+use idleproof::detect::economics::prices::{NodeFacts, PriceBook, PriceRow};
+use idleproof::detect::economics::rows::{placements_batch, prices_batch};
+use idleproof::detect::query::{Params, Query};
+use idleproof::detect::{
+    DetectInputs, Detection, QuerySet, collect, detect, run_rows, window_queries,
+};
 use idleproof::lake::schema::TABLES;
-use idleproof::lake::{SessionLimits, session_config};
-use idleproof::model::TimeWindow;
+use idleproof::lake::{Lake, LakeView, PartitionKey, Publication, read_only_sql, register_views};
 use idleproof::model::canonical::sha256_hex;
-use idleproof::model::time::DAY_MS;
+use idleproof::model::time::{DAY_MS, date_of};
 use serde_json::{Value, json};
 
-/// 2026-10-01T00:00:00Z.
-const START: i64 = 1_790_812_800_000;
-const DAYS: i64 = 28;
-const WORKLOADS: i64 = 250;
-const KEY: &str = "aws|us-east-1|p5.48xlarge|H100-SXM-80|on-demand";
-const OTHER: &str = "aws|us-east-1|g6e.12xlarge|L40S-48|on-demand";
-
-/// What a table is made of: 250 workloads of four replicas, a tenth dark, a tenth asleep by night, a
-/// tenth starved by day, a tenth unseen on Sundays; 40 GPUs that nobody holds.
-fn generators() -> Vec<(&'static str, String)> {
-    let gpus = "(SELECT value AS g, value % 250 AS w FROM generate_series(0, 999))";
-    let works = "(SELECT value AS w FROM generate_series(0, 249))";
-    let hours = "(SELECT value AS h FROM generate_series(0, 671))";
-    let days = "(SELECT value AS d FROM generate_series(0, 27))";
-    let at = format!("{START} + h * 3600000");
-    let date = |ms: &str| format!("CAST(to_timestamp_millis({ms}) AS DATE) AS date");
-    let day = date(&format!("{START} + d * 86400000"));
-    let who = "'chat' AS namespace, 'deployment.apps' AS workload_kind, 'w' || CAST(w AS VARCHAR) AS workload_name";
-    let span = format!(
-        "{START} + d * 86400000 AS valid_from_ms, {START} + (d + 1) * 86400000 AS valid_to_ms"
-    );
-    let load =
-        "CASE WHEN w % 10 = 0 THEN 0 WHEN h % 24 < 6 THEN 1 WHEN h % 24 < 9 THEN 20 ELSE 60 END";
-    let hour = date(&at);
-    vec![
-        (
-            "ledger",
-            format!(
-                "SELECT 'c' AS cluster, {hour}, 'n' || CAST(g / 8 AS VARCHAR) AS node, g % 8 AS slot, 'whole' AS slice, {at} AS hour_ms, \
-             CASE WHEN g >= 960 THEN '' ELSE 'chat' END AS namespace, CASE WHEN g >= 960 THEN '' ELSE 'deployment.apps' END AS workload_kind, \
-             CASE WHEN g >= 960 THEN '' ELSE 'w' || CAST(w AS VARCHAR) END AS workload_name, \
-             CASE WHEN g >= 960 THEN 'unallocated' WHEN w % 10 = 0 THEN 'dark' WHEN w % 10 = 1 AND h % 24 < 6 THEN 'lull' \
-               WHEN w % 10 = 2 AND h % 24 >= 9 AND h % 24 < 18 THEN 'starved' WHEN w % 10 = 3 AND h % 168 < 24 THEN 'unknown' ELSE 'serving' END AS class, \
-             3600000 AS ms, 'GPU-' || CAST(g AS VARCHAR) AS gpu_uuid, 'H100-SXM-80' AS gpu_product, 'p5.48xlarge' AS instance_type, \
-             '{KEY}' AS price_key, 'high' AS quiet_confidence, TRUE AS final FROM {gpus} CROSS JOIN {hours}"
-            ),
-        ),
-        (
-            "gpu_hours",
-            format!(
-                "SELECT 'c' AS cluster, {hour}, 'n' || CAST(g / 8 AS VARCHAR) AS node, CAST(g % 8 AS VARCHAR) AS gpu, 'GPU-' || CAST(g AS VARCHAR) AS uuid, \
-             {at} AS hour_ms, 120 AS samples, 3600000 AS known_ms, 1000000 AS active_ms, 120 * (g % 10) * 100000 AS activity_ppm_sum, 120 AS activity_samples \
-             FROM {gpus} CROSS JOIN {hours}"
-            ),
-        ),
-        (
-            "workload_hours",
-            format!(
-                "SELECT 'c' AS cluster, {hour}, {who}, {at} AS hour_ms, 14400000 AS known_ms, 14400000 AS replica_ms, {load} * 60 AS requests, \
-             {load} * 30000 AS prompt_tokens, {load} * 12000 AS output_tokens, 0 AS prefix_hit_tokens, 0 AS prefix_query_tokens, 0 AS queue_growth, \
-             0 AS rejected, 0 AS preemptions, 5 AS queue_max, 8 AS running_max, 500000 AS kv_usage_ppm_max, \
-             CASE WHEN w % 10 = 2 THEN 3000000 ELSE 0 END AS queued_ms, 0 AS lower_bound_buckets, {load} * 3000 AS peak_prompt_tokens_5m, \
-             {load} * 1200 AS peak_output_tokens_5m, {load} * 6 AS peak_requests_5m, 36000 AS cfs_periods, \
-             CASE WHEN w % 10 = 2 THEN 24000 ELSE 10 END AS cfs_throttled_periods, 3600000 AS cpu_ms FROM {works} CROSS JOIN {hours}"
-            ),
-        ),
-        (
-            "workload_5m",
-            format!(
-                "SELECT 'c' AS cluster, {}, {who}, {START} + h * 3600000 + f * 300000 AS bucket_ms, 1200000 AS known_ms, 1200000 AS replica_ms, \
-             {load} * 5 AS requests, {load} * 2500 AS prompt_tokens, {load} * 1000 AS output_tokens, 0 AS prefix_hit_tokens, 0 AS prefix_query_tokens, \
-             0 AS queue_growth, 0 AS rejected, 0 AS preemptions, 5 AS queue_max, 8 AS running_max, 500000 AS kv_usage_ppm_max, 0 AS queued_ms, \
-             FALSE AS lower_bound, 3000 AS cfs_periods, 10 AS cfs_throttled_periods, 300000 AS cpu_ms \
-             FROM {works} CROSS JOIN {hours} CROSS JOIN (SELECT value AS f FROM generate_series(0, 11))",
-                date(&at)
-            ),
-        ),
-        (
-            "cpu_hours",
-            format!(
-                "SELECT 'c' AS cluster, {hour}, {who}, CASE WHEN k = 0 THEN 'engine' ELSE 'proxy' END AS container, 'n' || CAST(w / 2 AS VARCHAR) AS node, \
-             {at} AS hour_ms, 1 - k AS is_engine, 4 AS pods, 14400000 AS known_ms, 7200000 AS cpu_ms, 900 AS peak_milli, 0 AS one_core_ms, \
-             36000 AS cfs_periods, CASE WHEN w % 10 = 2 THEN 24000 ELSE 10 END AS cfs_throttled_periods, 14400000 AS pressure_known_ms, 0 AS pressure_ms \
-             FROM {works} CROSS JOIN {hours} CROSS JOIN (SELECT value AS k FROM generate_series(0, 1))"
-            ),
-        ),
-        (
-            "workloads",
-            format!(
-                "SELECT 'c' AS cluster, {day}, {who}, {span}, 'serving' AS workload_class, 'meta-llama/Llama-3.1-8B-Instruct' AS model, '[]' AS model_candidates_json, \
-             'H100-SXM-80' AS gpu_product, 1000 AS gpu_milli_per_replica, 4 AS replicas, CASE WHEN w % 5 < 4 THEN 4 END AS min_replicas, \
-             CASE WHEN w % 5 < 4 THEN 6 END AS max_replicas, 1 AS floor_replicas, 'default' AS floor_why, \
-             CASE WHEN w % 5 < 4 THEN 'hpa/w' || CAST(w AS VARCHAR) END AS autoscaler, 'search' AS team, FALSE AS standby_declared, \
-             'deployment.apps/chat/w' || CAST(w AS VARCHAR) AS remedy_object, 'spec.replicas' AS remedy_replicas_field, 'spec.template' AS remedy_tier_field, \
-             '[]' AS owner_chain_json FROM {works} CROSS JOIN {days}"
-            ),
-        ),
-        (
-            "workload_details",
-            format!(
-                "SELECT 'c' AS cluster, {day}, {who}, {span}, 'known' AS model_state, '[]' AS served_models_json, '{{}}' AS parallel_json, 'ok' AS parallel_check, \
-             'service' AS served, '[]' AS routes_json, '[]' AS related_json, 'label' AS team_source, '[]' AS slo_candidates_json, '[]' AS chain_json, \
-             '[]' AS autoscalers_json FROM {works} CROSS JOIN {days}"
-            ),
-        ),
-        (
-            "autoscalers",
-            format!(
-                "SELECT 'c' AS cluster, {day}, {who}, {span}, 'scaledobject.keda.sh' AS scaler_kind, 'w' || CAST(w AS VARCHAR) AS scaler_name, \
-             'deployment.apps' AS target_kind, 'w' || CAST(w AS VARCHAR) AS target_name, 4 AS min_replicas, 6 AS max_replicas, \
-             '[{{\"type\":\"kafka\"}}]' AS triggers_json, '{{}}' AS policy_json, '[]' AS findings_json FROM {works} CROSS JOIN {days} WHERE w % 5 < 4"
-            ),
-        ),
-        (
-            "scaling_events",
-            format!(
-                "SELECT 'c' AS cluster, {day}, {who}, {START} + d * 86400000 + 32400000 AS seen_ms, 'deployment.apps/chat/w' AS object, 'spec.replicas' AS field, \
-             'replicas' AS what, '4' AS before, '5' AS after, 'kube-state-metrics' AS seen_in, 'keda-operator' AS actor, 4000 AS gpu_milli_before, \
-             5000 AS gpu_milli_after FROM {works} CROSS JOIN {days}"
-            ),
-        ),
-        (
-            "pods",
-            format!(
-                "SELECT 'c' AS cluster, {day}, 'chat' AS namespace, 'p' || CAST(g AS VARCHAR) AS pod, {span}, 'n' || CAST(g / 8 AS VARCHAR) AS node, 'ready' AS state, \
-             'deployment.apps' AS workload_kind, 'w' || CAST(w AS VARCHAR) AS workload_name, 'p' AS replica, 'serving' AS workload_class, FALSE AS standby_declared, \
-             1000 AS gpu_milli, 8000 AS cpu_request_milli, 2000 AS cpu_limit_milli, '[]' AS owner_chain_json, 'ksm' AS known_from \
-             FROM {gpus} CROSS JOIN {days} WHERE g < 960"
-            ),
-        ),
-        (
-            "nodes",
-            format!(
-                "SELECT 'c' AS cluster, {day}, 'n' || CAST(n AS VARCHAR) AS node, {span}, 'p5.48xlarge' AS instance_type, 8 AS gpu_count, 'catalogue' AS gpu_count_basis, \
-             'none' AS sharing, TRUE AS ready, FALSE AS repair, FALSE AS cordoned, 0 AS gpus_lost, 192.0 AS vcpus, 'ksm' AS known_from \
-             FROM (SELECT value AS n FROM generate_series(0, 124)) CROSS JOIN {days}"
-            ),
-        ),
-    ]
-}
-
-/// Rows in a table's own columns; what a generator leaves out is NULL.
-fn shaped(schema: &Schema, batch: &RecordBatch) -> RecordBatch {
-    let fields: Vec<_> = schema
-        .fields()
-        .iter()
-        .map(|f| f.as_ref().clone().with_nullable(true))
-        .collect();
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| {
-            batch.column_by_name(field.name()).map_or_else(
-                || new_null_array(field.data_type(), batch.num_rows()),
-                |column| cast(column, field.data_type()).expect("a castable column"),
-            )
-        })
-        .collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("rows of the schema")
-}
-
-async fn write(context: &SessionContext, table: &str, folder: &Path) {
-    let path = folder.join(format!("{table}.parquet"));
-    let _ = std::fs::remove_file(&path);
-    let frame = context.table(table).await.expect("a table");
-    frame
-        .write_parquet(
-            path.to_str().expect("a path"),
-            DataFrameWriteOptions::new().with_single_file_output(true),
-            None,
-        )
-        .await
-        .expect("a written file");
-}
-
-async fn generate(folder: &Path) {
-    std::fs::create_dir_all(folder).expect("a folder");
-    let generators: BTreeMap<&str, String> = generators().into_iter().collect();
-    for spec in TABLES {
-        if folder.join(format!("{}.parquet", spec.name)).exists() {
-            continue;
-        }
-        let context = SessionContext::new();
-        let schema = spec.table_schema();
-        let batches: Vec<RecordBatch> = match generators.get(spec.name) {
-            None => vec![shaped(&schema, &RecordBatch::new_empty(schema.clone()))],
-            Some(sql) => {
-                let made = context.sql(sql).await.expect("a generator").collect().await;
-                made.expect("rows")
-                    .iter()
-                    .map(|b| shaped(&schema, b))
-                    .collect()
-            }
-        };
-        let schema = batches[0].schema();
-        let table = MemTable::try_new(schema, vec![batches]).expect("a table");
-        context
-            .register_table(spec.name, Arc::new(table))
-            .expect("registered");
-        write(&context, spec.name, folder).await;
-    }
-}
-
-fn placements() -> Vec<Placement> {
-    let one =
-        |w: i64, candidate_kind: &'static str, key: &str, decode: i64, replicas: i64| Placement {
-            cluster: "c".to_owned(),
-            namespace: "chat".to_owned(),
-            workload_kind: "deployment.apps".to_owned(),
-            workload_name: format!("w{w}"),
-            candidate: format!("{candidate_kind} {key}"),
-            candidate_kind,
-            gpu_product: key.split('|').nth(3).map(str::to_owned),
-            price_key: Some(key.to_owned()),
-            gpu_milli_per_replica: 1000,
-            verdict: Verdict::Feasible,
-            why: "it fits".to_owned(),
-            prefill_milli_tokens_per_second: Some(20 * decode),
-            decode_milli_tokens_per_second: Some(decode),
-            max_concurrency: Some(64),
-            headroom_ppm: Some(750_000),
-            replicas_at_peak: Some(replicas),
-            floor_replicas: Some(1),
-            ttft_ms: Some(200),
-            itl_ms: Some(20),
-            slo_ttft_p95_ms: Some(2000),
-            slo_itl_p95_ms: Some(100),
-            slo_source: "assumed",
-            band_percent: 30,
-            evidence: Evidence::Model,
-            confidence: "medium",
-            demand_json: "{}".to_owned(),
-            estimator_version: "bench".to_owned(),
-        };
-    (0..WORKLOADS)
-        .flat_map(|w| {
-            [
-                one(w, "same-tier", KEY, 200_000, 2),
-                one(w, "other-tier", OTHER, 100_000, 3),
-            ]
-        })
-        .collect()
-}
+use crate::detect_fleet::{
+    CLUSTER, DAYS, KEY, OTHER, RUN, details, lake, lease, now_ms, placements, window,
+};
 
 /// A digest of a result's rows; floats stay out, engines print them differently.
 fn digest(batches: &[RecordBatch]) -> (usize, String) {
@@ -290,20 +62,31 @@ fn digest(batches: &[RecordBatch]) -> (usize, String) {
     (rows, sha256_hex(text.as_bytes()))
 }
 
-async fn session(folder: &Path) -> SessionContext {
-    let context = SessionContext::new_with_config(session_config(SessionLimits::default()));
-    for spec in TABLES {
-        let path = folder.join(format!("{}.parquet", spec.name));
-        context
-            .register_parquet(
-                spec.name,
-                path.to_str().expect("a path"),
-                ParquetReadOptions::default(),
-            )
-            .await
-            .expect("a registered file");
+/// Wall and CPU seconds since it was begun; of children those that were waited for.
+struct Clock(Instant, f64);
+
+impl Clock {
+    fn begin() -> Self {
+        Self(Instant::now(), cpu_seconds())
     }
-    context
+
+    fn said(&self) -> String {
+        let (wall, cpu) = (self.0.elapsed().as_secs_f64(), cpu_seconds() - self.1);
+        format!("{wall:>6.2} s ({cpu:>6.2} s CPU)")
+    }
+}
+
+/// Of this process and its children, from the kernel's hundredths of seconds.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: i64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(4)
+        .filter_map(|n| n.parse::<i64>().ok())
+        .sum();
+    ticks as f64 / 100.0
 }
 
 fn registered(context: &SessionContext, name: &str, batches: &[RecordBatch]) {
@@ -312,6 +95,20 @@ fn registered(context: &SessionContext, name: &str, batches: &[RecordBatch]) {
     context
         .register_table(name, Arc::new(table))
         .expect("registered");
+}
+
+async fn write(context: &SessionContext, table: &str, folder: &Path) {
+    let path = folder.join(format!("{table}.parquet"));
+    let _ = std::fs::remove_file(&path);
+    let frame = context.table(table).await.expect("a table");
+    frame
+        .write_parquet(
+            path.to_str().expect("a path"),
+            DataFrameWriteOptions::new().with_single_file_output(true),
+            None,
+        )
+        .await
+        .expect("a written file");
 }
 
 pub(crate) fn main() {
@@ -325,24 +122,27 @@ pub(crate) fn main() {
     runtime.block_on(async { tokio::spawn(measure(peer)).await.expect("a measurement") });
 }
 
+fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").expect("stdout");
+}
+
 async fn measure(peer: bool) {
-    let mut out = std::io::stdout();
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let folder = PathBuf::from(target).join("tmp/bench-detect");
-    generate(&folder).await;
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let folder = folder.canonicalize().expect("a path");
+    let lake = lake(&folder.join("lake")).await;
+    let base = lake.publication(None).await.expect("a look").expect("one");
     let queries = QuerySet::embedded().expect("queries");
-    let window = TimeWindow::new(START, START + DAYS * DAY_MS);
-    let book = PriceBook::new(Vec::new(), window.end_ms);
-    let prices = [KEY, OTHER]
+    let book = PriceBook::new(Vec::new(), window().end_ms);
+    let prices: Vec<PriceRow> = [KEY, OTHER]
         .iter()
-        .map(|key| {
-            book.price(&NodeFacts::from_key(key).expect("a key"), None)
-                .expect("a price")
-        })
-        .collect();
+        .map(|key| book.price(&NodeFacts::from_key(key).expect("a key"), None))
+        .collect::<Result<_, _>>()
+        .expect("prices");
     let inputs = DetectInputs {
-        window,
-        run_id: "bench".to_owned(),
+        window: window(),
+        run_id: RUN.to_owned(),
         params: BTreeMap::new(),
         prices,
         placements: placements(),
@@ -350,96 +150,286 @@ async fn measure(peer: bool) {
         accepted: Vec::new(),
         bands: BTreeMap::new(),
     };
-    let context = session(&folder).await;
-    let begun = Instant::now();
-    let windows = window_queries(&context, &queries, window)
+    say(&format!("1,000 GPUs x {DAYS} days"));
+    let whole = Clock::begin();
+    let raw = lake.head().await.expect("versions");
+    let session = lake
+        .read_session(&LakeView::for_run(&raw, Some(&base)))
+        .await
+        .expect("a session");
+    window_queries(&session, &queries, window())
         .await
         .expect("window queries");
-    let after_window = begun.elapsed();
-    let detection = detect(&context, &queries, &inputs)
-        .await
-        .expect("a detection");
-    let whole = begun.elapsed();
-    let alarms = detection
+    say(&format!("{}  window queries", whole.said()));
+    let clock = Clock::begin();
+    let detection = detect(&session, &queries, &inputs).await.expect("findings");
+    say(&format!("{}  detectors and netting", clock.said()));
+    let detected = whole.0.elapsed().as_secs_f64();
+    let alarms = detection.findings.iter().filter(|f| f.status == "alarm");
+    say(&format!(
+        "{:>24}  {} findings, {} alarms, {} claims",
+        "",
+        detection.findings.len(),
+        alarms.count(),
+        detection.claims.len()
+    ));
+    let clock = Clock::begin();
+    let evidence = collect(&session, &queries, &inputs, &detection).await;
+    let bytes: usize = evidence
+        .expect("evidence")
+        .blobs
+        .values()
+        .map(Vec::len)
+        .sum();
+    say(&format!(
+        "{}  evidence, {bytes} bytes (not in the budget)",
+        clock.said()
+    ));
+    let clock = Clock::begin();
+    let publication = publish(&lake, &base, &inputs, &detection).await;
+    say(&format!(
+        "{}  publication (not in the budget)",
+        clock.said()
+    ));
+    let clock = Clock::begin();
+    report(&folder);
+    let reported = clock.0.elapsed().as_secs_f64();
+    say(&format!(
+        "{}  `idleproof report`, a process of its own",
+        clock.said()
+    ));
+    say(&format!(
+        "{:>6.2} s  detectors and report (budget 10 s)",
+        detected + reported
+    ));
+    one_by_one(&lake, &publication, &session, &queries, &folder, peer).await;
+}
+
+/// Stages the run's rows and publishes them, as a run does.
+async fn publish(
+    lake: &Lake,
+    base: &Publication,
+    inputs: &DetectInputs,
+    detection: &Detection,
+) -> Publication {
+    let lines: Vec<String> = detection
         .findings
         .iter()
-        .filter(|f| f.status == "alarm")
-        .count();
-    writeln!(
-        out,
-        "1,000 GPUs x {DAYS} days: window queries {:.2} s, detectors and netting {:.2} s, together {:.2} s; {} findings, {alarms} alarms, {} claims",
-        after_window.as_secs_f64(),
-        whole.as_secs_f64() - after_window.as_secs_f64(),
-        whole.as_secs_f64(),
-        detection.findings.len(),
-        detection.claims.len()
-    )
-    .expect("stdout");
+        .map(|finding| finding.canonical().map(|line| line + "\n"))
+        .collect::<Result<_, _>>()
+        .expect("findings");
+    let kept = lake.put_evidence(lines.concat().as_bytes()).await;
+    let digests = BTreeMap::from([("findings".to_owned(), kept.expect("kept findings"))]);
+    let clusters = [CLUSTER.to_owned()];
+    let rows = run_rows(&clusters, &detection.findings, &detection.claims).expect("rows");
+    let rows = &rows[CLUSTER];
+    let placed = placements_batch(&inputs.placements).expect("rows");
+    let priced = prices_batch(&inputs.prices).expect("rows");
+    let partition = PartitionKey::new(RUN, CLUSTER);
+    let mut staged = Vec::new();
+    for (table, batch) in [
+        ("placements", &placed),
+        ("prices", &priced),
+        ("findings", &rows.findings),
+        ("recommendations", &rows.recommendations),
+        ("claims_netted", &rows.claims_netted),
+    ] {
+        let files = lake.stage(table, &partition, vec![batch.clone()]).await;
+        staged.push(files.expect("written files"));
+    }
+    let lease = lease(lake).await;
+    let raw = lake.head().await.expect("versions");
+    let publication = lake
+        .publish(&lease, Some(base), &raw, staged, details(digests))
+        .await
+        .expect("a publication");
+    lease.release(now_ms()).await.expect("given back");
+    publication
+}
 
-    // The same SQL files one by one, each claims file on the whole ledger.
-    let claimable_file =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("queries/netting/claimable.sql");
-    let text = std::fs::read_to_string(claimable_file).expect("claimable.sql");
-    let claimable = Query::parse("netting/claimable.sql", &text).expect("a query");
-    let given = Params::default()
-        .with_int("window_start_ms", window.start_ms)
-        .with_int("window_end_ms", window.end_ms);
-    let mut steps: Vec<(&Query, Vec<&str>)> = vec![(&claimable, vec!["claimable"])];
-    for detector in queries.detectors() {
-        steps.push((&detector.findings, vec!["found"]));
-        if let Some(claims) = &detector.claims {
-            steps.push((claims, Vec::new()));
+fn report(folder: &Path) {
+    let config = folder.join("idleproof.toml");
+    let text = format!("[lake]\nurl = \"./lake\"\n\n[[cluster]]\nname = \"{CLUSTER}\"\n");
+    std::fs::write(&config, text).expect("a configuration");
+    let output = Command::new(env!("CARGO_BIN_EXE_idleproof"))
+        .arg("report")
+        .arg("--config")
+        .arg(&config)
+        .arg("--out")
+        .arg(folder.join("report"))
+        .output()
+        .expect("the binary");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// One SQL file as both engines run it.
+struct Step {
+    name: String,
+    sql: String,
+    params: BTreeMap<String, ScalarValue>,
+    /// The table that later files read it as.
+    register: Option<&'static str>,
+    /// Whether it is asked of the publication, and not while the run still detects.
+    published: bool,
+}
+
+impl Step {
+    fn of(query: &Query, given: &Params, register: Option<&'static str>) -> Self {
+        Self {
+            name: query.path.clone(),
+            sql: query.sql.clone(),
+            params: query.bind(given).expect("bound").0,
+            register,
+            published: false,
         }
     }
-    for (name, batches) in &windows {
-        registered(&context, name, batches);
+}
+
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("queries")
+        .join(path);
+    std::fs::read_to_string(path).expect("a query's file")
+}
+
+/// Window queries, every detector with its claims on the whole ledger, and the report's ledger.
+fn steps(queries: &QuerySet) -> Vec<Step> {
+    let given = Params::default()
+        .with_int("window_start_ms", window().start_ms)
+        .with_int("window_end_ms", window().end_ms);
+    let claimable = Query::parse("netting/claimable.sql", &file("netting/claimable.sql"));
+    let claimable = claimable.expect("a query");
+    let mut steps: Vec<Step> = queries
+        .window()
+        .iter()
+        .map(|query| Step::of(query, &given, None))
+        .collect();
+    steps.push(Step::of(&claimable, &given, Some("claimable")));
+    for detector in queries.detectors() {
+        steps.push(Step::of(&detector.findings, &given, Some("found")));
+        if let Some(claims) = &detector.claims {
+            steps.push(Step::of(claims, &given, None));
+        }
     }
-    let extra = ["placements", "candidates", "demand", "workload_facts"];
-    for name in extra {
-        write(&context, name, &folder).await;
+    let day = |ms: i64| ScalarValue::from(date_of(ms));
+    steps.push(Step {
+        name: "report/report_days.sql".to_owned(),
+        // Its rows are added up and not listed: the report orders them by what it shows.
+        sql: format!(
+            "SELECT * FROM ({}) AS d ORDER BY date, namespace, workload_kind, workload_name, gpu_product, class, final, unpriced, model, team",
+            file("report/report_days.sql")
+        ),
+        params: BTreeMap::from([
+            ("weeks_date".to_owned(), day(window().start_ms - 63 * DAY_MS)),
+            ("shown_date".to_owned(), day(window().end_ms + DAY_MS)),
+        ]),
+        register: None,
+        published: true,
+    });
+    steps
+}
+
+/// Every file alone, each claims file on the whole ledger; with `peer`, on DuckDB too.
+async fn one_by_one(
+    lake: &Lake,
+    publication: &Publication,
+    detected: &SessionContext,
+    queries: &QuerySet,
+    folder: &Path,
+    peer: bool,
+) {
+    let published = lake.read_session(&LakeView::published(publication)).await;
+    let published = published.expect("a session");
+    let view = file("views/v_ledger.sql");
+    register_views(&published, &[("v_ledger", view.as_str())])
+        .await
+        .expect("a view");
+    let steps = steps(queries);
+    // What the runner made and no table of the lake holds.
+    let mut made = vec!["placements", "candidates"];
+    made.extend(queries.window().iter().map(|query| query.name.as_str()));
+    for name in &made {
+        write(detected, name, folder).await;
     }
-    let mut ours: BTreeMap<String, (f64, usize, String)> = BTreeMap::new();
-    for (query, register) in &steps {
+    let mut ours: Vec<(f64, usize, String)> = Vec::new();
+    for step in &steps {
+        let context = if step.published { &published } else { detected };
         let begun = Instant::now();
-        let batches = query::run(&context, query, &given).await.expect("a result");
+        let params = step.params.iter();
+        let params: Vec<(&str, ScalarValue)> = params
+            .map(|(name, value)| (name.as_str(), value.clone()))
+            .collect();
+        let rows = read_only_sql(context, &step.sql, params)
+            .await
+            .expect("a plan");
+        let schema = Arc::clone(rows.schema().inner());
+        let mut batches = rows.collect().await.expect("a result");
         let seconds = begun.elapsed().as_secs_f64();
-        for name in register {
-            registered(&context, name, &batches);
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        if let Some(name) = step.register {
+            registered(context, name, &batches);
         }
         let (rows, digest) = digest(&batches);
-        ours.insert(query.name.clone(), (seconds, rows, digest));
+        ours.push((seconds, rows, digest));
     }
     if !peer {
-        for (name, (seconds, rows, _)) in &ours {
-            writeln!(out, "{seconds:>8.3} s  {rows:>8} rows  {name}").expect("stdout");
+        for (step, (seconds, rows, _)) in steps.iter().zip(&ours) {
+            say(&format!("{seconds:>8.3} s  {rows:>8} rows  {}", step.name));
         }
         return;
     }
-    let bound = |query: &Query| -> Value {
-        let params = query.bind(&given).expect("bound").0;
-        params
-            .into_iter()
-            .map(|(name, value)| {
-                let text = value.to_string();
-                (
-                    name,
-                    text.parse::<i64>()
-                        .map_or_else(|_| json!(text), |n| json!(n)),
-                )
-            })
-            .collect::<serde_json::Map<_, _>>()
-            .into()
-    };
-    let tables: Vec<&str> = TABLES
+    let theirs = ask_duckdb(folder, &made, &steps);
+    let (mut ours_all, mut theirs_all, mut unequal) = (0.0, 0.0, 0);
+    for (step, (seconds, rows, digest)) in steps.iter().zip(&ours) {
+        let other = &theirs[&step.name];
+        let their_seconds = other["seconds"].as_f64().unwrap_or(f64::NAN);
+        let equal = other["digest"] == json!(digest);
+        unequal += usize::from(!equal);
+        ours_all += seconds;
+        theirs_all += their_seconds;
+        say(&format!(
+            "{seconds:>8.3} s  DuckDB {their_seconds:>8.3} s  {rows:>8} rows  {}  {}",
+            if equal { "equal" } else { "DIFFERS" },
+            step.name
+        ));
+    }
+    say(&format!(
+        "all SQL files: {ours_all:.2} s, DuckDB {theirs_all:.2} s, ratio {:.2}; {unequal} results differ",
+        ours_all / theirs_all
+    ));
+    assert_eq!(unequal, 0, "the engines disagree");
+}
+
+fn ask_duckdb(folder: &Path, made: &[&str], steps: &[Step]) -> BTreeMap<String, Value> {
+    let tables = folder.join("lake/tables");
+    let delta: Vec<&str> = TABLES
         .iter()
         .map(|spec| spec.name)
-        .filter(|n| *n != "placements")
-        .chain(extra)
+        .filter(|name| !made.contains(name) && tables.join(name).exists())
         .collect();
+    let bound = |step: &Step| -> Value {
+        let params = step.params.iter().map(|(name, value)| {
+            let value = match value {
+                ScalarValue::Int64(Some(n)) => json!(n),
+                ScalarValue::Float64(Some(x)) => json!(x),
+                ScalarValue::Utf8(Some(text)) => json!(text),
+                other => panic!("${name} is {other}"),
+            };
+            (name.clone(), value)
+        });
+        Value::Object(params.collect())
+    };
     let asked = json!({
-        "folder": folder, "tables": tables,
-        "steps": steps.iter().map(|(query, register)| json!({
-            "name": query.name, "sql": query.sql, "params": bound(query), "register": register,
+        "folder": folder, "lake": tables, "delta": delta, "made": made,
+        "views": {"v_ledger": file("views/v_ledger.sql")},
+        "steps": steps.iter().map(|step| json!({
+            "name": step.name, "sql": step.sql, "params": bound(step), "register": step.register,
         })).collect::<Vec<_>>(),
     });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/detect_peer.py");
@@ -456,27 +446,5 @@ async fn measure(peer: bool) {
         .write_all(asked.to_string().as_bytes())
         .expect("written");
     let answer = child.wait_with_output().expect("an answer");
-    let theirs: BTreeMap<String, Value> = serde_json::from_slice(&answer.stdout).expect("JSON");
-    let (mut ours_all, mut theirs_all, mut unequal) = (0.0, 0.0, 0);
-    for (name, (seconds, rows, digest)) in &ours {
-        let other = &theirs[name];
-        let their_seconds = other["seconds"].as_f64().unwrap_or(f64::NAN);
-        let equal = other["digest"] == json!(digest);
-        unequal += usize::from(!equal);
-        ours_all += seconds;
-        theirs_all += their_seconds;
-        writeln!(
-            out,
-            "{seconds:>8.3} s  DuckDB {their_seconds:>8.3} s  {rows:>8} rows  {}  {name}",
-            if equal { "equal" } else { "DIFFERS" }
-        )
-        .expect("stdout");
-    }
-    writeln!(
-        out,
-        "all SQL files: {ours_all:.2} s, DuckDB {theirs_all:.2} s, ratio {:.2}; {unequal} results differ",
-        ours_all / theirs_all
-    )
-    .expect("stdout");
-    assert_eq!(unequal, 0, "the engines disagree");
+    serde_json::from_slice(&answer.stdout).expect("JSON")
 }

@@ -10,6 +10,7 @@
 
 mod decode;
 mod detect;
+mod detect_fleet;
 #[path = "../pipeline/ingest/prometheus/chunks/encode.rs"]
 mod encode;
 mod estimator;

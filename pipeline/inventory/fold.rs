@@ -1,7 +1,7 @@
 //! Owns the order of the fold: pods and nodes from evidence, then slices, holders, and workloads
 //! over all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::detail_rows::NodeDetailRow;
 use super::devices;
@@ -57,7 +57,7 @@ pub fn fold(inputs: &Inputs, catalogue: &dyn Catalogue) -> Inventory {
             (node.name.clone(), slices::fold(node, shared))
         })
         .collect();
-    let replicas = replicas(&pods);
+    let replicas = replicas(&pods, &inputs.pod_models);
     let by_name: BTreeMap<&str, &NodeLife<'_>> = nodes
         .iter()
         .map(|node| (node.name.as_str(), node))
@@ -179,16 +179,33 @@ fn node_details(node: &NodeLife<'_>) -> Vec<NodeDetailRow> {
         .collect()
 }
 
-/// The serving replica of each pod: the leader of its group, else itself.
-fn replicas(pods: &[PodLife<'_>]) -> Vec<String> {
+/// The serving replica of each pod: the leader of its group, else itself. `engines` are the pods
+/// whose own engine speaks.
+fn replicas(pods: &[PodLife<'_>], engines: &BTreeMap<(String, String), String>) -> Vec<String> {
     let mut heads: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    let mut speaking: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut led: BTreeSet<(&str, &str)> = BTreeSet::new();
     for pod in pods {
-        if pod.labels.get("ray.io/node-type") == Some("head")
-            && let Some(cluster) = pod.labels.get("ray.io/cluster")
-        {
+        let Some(cluster) = pod.labels.get("ray.io/cluster") else {
+            continue;
+        };
+        if pod.labels.get("ray.io/node-type") == Some("head") {
             heads.insert((&pod.namespace, cluster), &pod.name);
         }
+        if pod.requests.gpus() == 0 {
+            continue;
+        }
+        if engines.contains_key(&(pod.namespace.clone(), pod.name.clone())) {
+            speaking.insert((&pod.namespace, cluster));
+        } else if pod.ready.iter().any(|(_, ready)| *ready) {
+            // A worker that served and whose engine is silent works for another's.
+            led.insert((&pod.namespace, cluster));
+        }
     }
+    let alone = |pod: &PodLife<'_>, cluster: &str| {
+        let key = (pod.namespace.as_str(), cluster);
+        pod.requests.gpus() > 0 && speaking.contains(&key) && !led.contains(&key)
+    };
     pods.iter()
         .map(|pod| {
             if let Some(leader) = pod.chain.iter().find(|hop| hop.kind == "pod") {
@@ -200,7 +217,10 @@ fn replicas(pods: &[PodLife<'_>]) -> Vec<String> {
             ) {
                 return format!("{set}-{group}");
             }
-            if let Some(cluster) = pod.labels.get("ray.io/cluster") {
+            // Where every worker has an engine of its own the cluster holds that many replicas.
+            if let Some(cluster) = pod.labels.get("ray.io/cluster")
+                && !alone(pod, cluster)
+            {
                 let head = heads.get(&(pod.namespace.as_str(), cluster));
                 return (*head.unwrap_or(&cluster)).to_owned();
             }

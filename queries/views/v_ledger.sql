@@ -204,22 +204,27 @@ split AS (
     END AS misplaced_ms
   FROM dealt_misplaced r
 ),
+-- A row for each part of each row: joined, so that the shares above are dealt once and not once a part.
+parts AS (
+  SELECT 'surplus' AS part_name
+  UNION ALL SELECT 'misplaced' AS part_name
+  UNION ALL SELECT 'productive' AS part_name
+  UNION ALL SELECT 'observed' AS part_name
+),
 portions AS (
-  SELECT s.*, 'surplus' AS shown, surplus_ms AS shown_ms FROM split s
-  UNION ALL
-  SELECT s.*, 'misplaced' AS shown, misplaced_ms AS shown_ms FROM split s
-  UNION ALL
   SELECT
     s.*,
-    'productive' AS shown,
-    tier_ms - misplaced_ms + CASE WHEN class = 'serving' AND is_judged THEN left_ms - tier_ms ELSE CAST(0 AS BIGINT) END AS shown_ms
+    CASE WHEN part_name = 'observed' THEN class ELSE part_name END AS shown,
+    CASE
+      WHEN part_name = 'surplus' THEN surplus_ms
+      WHEN part_name = 'misplaced' THEN misplaced_ms
+      WHEN part_name = 'productive' THEN
+        tier_ms - misplaced_ms + CASE WHEN class = 'serving' AND is_judged THEN left_ms - tier_ms ELSE CAST(0 AS BIGINT) END
+      WHEN class = 'serving' AND is_judged THEN CAST(0 AS BIGINT)
+      ELSE left_ms - tier_ms
+    END AS shown_ms
   FROM split s
-  UNION ALL
-  SELECT
-    s.*,
-    class AS shown,
-    CASE WHEN class = 'serving' AND is_judged THEN CAST(0 AS BIGINT) ELSE left_ms - tier_ms END AS shown_ms
-  FROM split s
+  CROSS JOIN parts
 )
 SELECT
   to_timestamp_millis(l.hour_ms) AS hour,

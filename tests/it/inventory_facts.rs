@@ -639,3 +639,56 @@ fn nodes_say_what_their_price_hangs_on_and_where_counts_disagree() {
         .unwrap();
     assert_eq!((fault.name.as_str(), fault.scope.as_str()), ("n1", "node"));
 }
+
+#[test]
+fn workers_of_a_ray_cluster_with_engines_of_their_own_are_replicas() {
+    let service = json!({"apiVersion": "ray.io/v1", "kind": "RayService",
+        "metadata": {"namespace": "chat", "name": "llm", "uid": "service"},
+        "spec": {"serveConfigV2": "args:\n  tensor_parallel_size: 1\n", "rayClusterConfig": {"workerGroupSpecs": [
+            {"groupName": "gpu", "replicas": 3, "minReplicas": 3, "maxReplicas": 3, "numOfHosts": 1}]}}});
+    let cluster = json!({"apiVersion": "ray.io/v1", "kind": "RayCluster",
+        "metadata": {"namespace": "chat", "name": "llm-x", "uid": "cluster", "ownerReferences": [
+            {"apiVersion": "ray.io/v1", "kind": "RayService", "name": "llm", "uid": "service", "controller": true}]},
+        "spec": {}});
+    let worker = |name: &str| {
+        pod(
+            "chat",
+            name,
+            "node-1",
+            &json!({"metadata": {
+                "labels": {"ray.io/cluster": "llm-x", "ray.io/node-type": "worker"},
+                "ownerReferences": [{"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": "llm-x",
+                    "uid": "cluster", "controller": true}]},
+                "spec": {"containers": [{"name": "main", "image": "ray",
+                    "resources": {"limits": {"nvidia.com/gpu": "1"}}}]},
+                "status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": at(HOUR)}]}}),
+        )
+    };
+    let names = ["w-1", "w-2", "w-3"];
+    let found = |speaking: &[&str]| {
+        let mut inputs = inputs();
+        let mut bodies = vec![node("node-1", 4), service.clone(), cluster.clone()];
+        bodies.extend(names.iter().map(|name| worker(name)));
+        inputs.objects = bodies
+            .iter()
+            .map(|body| seen(body, HOUR, 20 * HOUR))
+            .collect();
+        for name in speaking {
+            let key = ("chat".to_owned(), (*name).to_owned());
+            inputs.pod_models.insert(key, "m".to_owned());
+        }
+        let found = fold(&inputs, &Embedded);
+        let row = found
+            .workloads
+            .iter()
+            .find(|row| row.workload_name == "llm")
+            .unwrap();
+        let replicas: std::collections::BTreeSet<String> =
+            found.pods.iter().map(|pod| pod.replica.clone()).collect();
+        (row.gpu_milli_per_replica, row.replicas, replicas.len())
+    };
+    assert_eq!(found(&names), (1000, Some(3), 3));
+    // One engine spans the workers: its leader speaks for all. So does a cluster of which nothing is heard.
+    assert_eq!(found(&names[..1]), (3000, Some(3), 1));
+    assert_eq!(found(&[]), (3000, Some(3), 1));
+}

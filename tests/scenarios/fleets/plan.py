@@ -239,6 +239,8 @@ class Fleet:
         self.host_label = rng.choice(["Hostname", "hostname"])
         self.jitter = rng.random() < 0.5
         self.gaps = []  # everything unseen
+        # Two snapshots a day, as a modest cron job would take them; the first a day into the window.
+        self.snapshots = [self.first + DAY + k * 12 * HOUR + 1234 for k in range(2 * self.days - 2)]
         self.nodes, self.services, self.pools = [], [], []
         self.ips = 0
 

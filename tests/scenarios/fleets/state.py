@@ -7,6 +7,7 @@ from .objects import amounts, node_labels, provider_id, reservation_name, restar
 from .plan import uid
 
 INTERVAL = 120
+PHASE = 21
 
 
 def clean(key):
@@ -17,7 +18,7 @@ class State:
     def __init__(self, store, fleet):
         self.store, self.fleet = store, fleet
         self.base = {"job": "kube-state-metrics", "instance": "10.0.9.2:8080"}
-        self.ticks = store.times(fleet.start - fleet.start % INTERVAL + 21, INTERVAL, "ksm", fleet.start, fleet.end)
+        self.ticks = store.times(fleet.start - fleet.start % INTERVAL + PHASE, INTERVAL, "ksm", fleet.start, fleet.end)
         store.add("up", self.base, [(w, 1) for _, w in self.ticks])
 
     def put(self, name, labels, value, begin, end):

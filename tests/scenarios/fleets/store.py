@@ -36,6 +36,9 @@ class Store:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         self.series.sort(key=lambda s: (s[0], s[1]))
+        for one, other in zip(self.series, self.series[1:]):
+            if one[:2] == other[:2]:  # promtool would only say that something is out of order
+                raise ValueError(f"two writers of {one[0]}{{{one[1]}}}")
         begin = int(self.fleet.start // BLOCK)
         for block in range(begin, int(self.fleet.end // BLOCK) + 1):
             low, high = block * BLOCK, (block + 1) * BLOCK

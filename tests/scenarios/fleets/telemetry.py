@@ -86,7 +86,7 @@ def engine(store, fleet, s, replica):
     column(prefix + "num_requests_waiting", 1)
     old = s.names == "old" or s.exporter == "nim"
     column(prefix + ("gpu_cache_usage_perc" if old else "kv_cache_usage_perc"), 2)
-    if s.names == "both":
+    if s.names == "both" and not old:
         column(prefix + "gpu_cache_usage_perc", 2)
     column(prefix + "request_success_total", 3, {"finished_reason": "stop"})
     column(prefix + "prompt_tokens_total", 4)

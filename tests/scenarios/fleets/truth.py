@@ -9,6 +9,7 @@ import math
 
 from .layers import TOP_KIND
 from .objects import rfc3339
+from .state import INTERVAL as STATE_INTERVAL, PHASE as STATE_PHASE
 from .traffic import DAY, HOUR
 
 GRID = 15
@@ -19,6 +20,7 @@ VARIANTS = {"low": (240, 60, 150), "centre": (0, 0, 0), "high": (-240, -60, -630
 # How good a replica is against this suite's model, when sizing: the product must be pessimistic.
 SIZING = {"low": 0.5, "centre": 0.8, "high": 1.25}
 HEADROOM = 0.75
+SNAPSHOT_HOLDS = 1800  # a snapshot is expected every half hour
 
 
 def paint(row, begin, spans, value, only=None):
@@ -181,20 +183,58 @@ def overlap(a, b, c, d):
     return max(0.0, min(b, d) - max(a, c))
 
 
+def evidence(fleet, node):
+    """Moments at which something tells of a node, each with how long that source's word holds."""
+    looks = [(t, STATE_INTERVAL) for t in range(int(fleet.start) - int(fleet.start) % STATE_INTERVAL + STATE_PHASE,
+                                                int(fleet.end), STATE_INTERVAL)]
+    first = fleet.start - fleet.start % fleet.interval + fleet.phase("dcgm", node.name)
+    looks += [(first + k * fleet.interval, fleet.interval) for k in range(int((fleet.end - first) // fleet.interval) + 1)
+              if not any(a <= first + k * fleet.interval < b for a, b in node.dcgm_down)]
+    looks = [(t, hold) for t, hold in looks if not any(a <= t < b for a, b in fleet.gaps)]
+    looks += [(t, SNAPSHOT_HOLDS) for t in fleet.snapshots]
+    return [(t, hold) for t, hold in looks if node.created <= t < node.ended]
+
+
+def ends(fleet, node):
+    """The earliest and the latest end of a node's life that its evidence allows.
+
+    A life is seen to its last sign and one sampling interval more: a node that goes while nothing looks
+    is lost from the hole's begin, one that goes between two scrapes stays for an interval.
+    """
+    seen = max((t + hold for t, hold in evidence(fleet, node)), default=node.created)
+    return min(node.ended, seen), max(node.ended, seen)
+
+
+def capacity(fleet):
+    """GPU-hours of the fleet in its window: what is certain, what was, what may be taken for it."""
+    out = [0.0, 0.0, 0.0]
+    for n in fleet.nodes:
+        early, late = ends(fleet, n)
+        for i, end in enumerate((early, n.ended, late)):
+            out[i] += overlap(n.created, end, fleet.first, fleet.last) / HOUR * n.instance.gpus
+    return [round(x, 3) for x in out]
+
+
 def unallocated(fleet):
     rows = {}
     for pool in fleet.pools:
         for node in pool.nodes:
-            life = overlap(node.created, node.ended, fleet.first, fleet.last)
-            held = sum(overlap(p.scheduled, p.ended, max(fleet.first, node.created), min(fleet.last, node.ended)) * p.milli
-                       for p in pool.pods if p.node is node)
-            free = max(0.0, life * node.instance.gpus - held) / HOUR
+            free = []
+            early, late = ends(fleet, node)
+            for end in (early, node.ended, late):
+                life = overlap(node.created, end, fleet.first, fleet.last)
+                held = sum(overlap(p.scheduled, p.ended, max(fleet.first, node.created), min(fleet.last, end)) * p.milli
+                           for p in pool.pods if p.node is node)
+                free.append(max(0.0, life * node.instance.gpus - held) / HOUR)
+            life = overlap(node.created, early, fleet.first, fleet.last) / HOUR
             blind = sum(overlap(a, b, fleet.first, fleet.last) for a, b in fleet.gaps + node.dcgm_down) / HOUR
             row = rows.setdefault((node.instance.name, node.instance.gpu), [0.0, 0.0, 0.0, node.usd_per_gpu])
-            fraction = free / (life / HOUR) if life else 0.0
-            row[0] += max(0.0, free - blind * fraction - (0.15 if node.elastic else 0.02))
-            row[1] += free
-            row[2] += free + (0.15 if node.elastic else 0.02)
+            fraction = free[0] / life if life else 0.0
+            # A pod that leaves is seen for a scrape more, too.
+            edge = 0.15 if node.elastic else 0.02
+            row[0] += max(0.0, free[0] - blind * fraction - edge)
+            row[1] += free[1]
+            row[2] += free[2] + edge
     return [{"instance": k[0], "product": k[1], "gpu_hours": [round(x, 3) for x in v[:3]], "usd": v[3]}
             for k, v in sorted(rows.items())]
 
@@ -233,8 +273,7 @@ def truth(fleet):
             "used": sorted(used), "used_hours": [round(h, 3) for h in hours], "demand": asked, "quality": s.quality,
             "work": measured})
     return {"seed": fleet.seed, "cluster": fleet.cluster, "from": rfc3339(fleet.first), "to": rfc3339(fleet.last),
-            "days": fleet.days, "capacity_gpu_hours": round(sum(
-                overlap(n.created, n.ended, fleet.first, fleet.last) / HOUR * n.instance.gpus for n in fleet.nodes), 3),
+            "days": fleet.days, "capacity_gpu_hours": capacity(fleet),
             "capacity_usd": round(sum(overlap(n.created, n.ended, fleet.first, fleet.last) / HOUR * float(n.instance.usd)
                                       for n in fleet.nodes), 2),
             "unallocated": unallocated(fleet), "services": services,

@@ -8,7 +8,6 @@ from .archetypes import build
 from .plan import Size
 from .objects import write_snapshots
 from .store import Store
-from .traffic import DAY, HOUR
 from .truth import truth
 
 CONFIG = """[lake]
@@ -48,9 +47,7 @@ def write(seed, folder, size=Size()):
     state.emit(store, fleet)
     samples = sum(len(s[2]) for s in store.series)
     store.blocks(folder / "blocks")
-    # Two snapshots a day, as a modest cron job would take them; the first a day into the window.
-    moments = [fleet.first + DAY + k * 12 * HOUR + 1234 for k in range(2 * fleet.days - 2)]
-    write_snapshots(fleet, folder / "kubernetes", moments)
+    write_snapshots(fleet, folder / "kubernetes", fleet.snapshots)
     document = truth(fleet)
     (folder / "truth.json").write_text(json.dumps(document, indent=1) + "\n")
     (folder / "idleproof.toml").write_text(CONFIG.format(
