@@ -1,7 +1,7 @@
 //! Owns the middle of a run: inventory, rollups and the ledger, rebuilt on what is pinned and staged
 //! for publication. Nothing here is visible to any reader.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::say;
 use crate::catalogue;
 use crate::config::{ClusterSection, Config, UpstreamSection};
 use crate::detect::QuerySet;
-use crate::detect::derive::{DayRequest, derive_days};
+use crate::detect::derive::{Chain, DayRequest, derive_days};
 use crate::inventory::batches::batches;
 use crate::inventory::input::{FloorRule, Inputs, TeamRule, Upstream};
 use crate::inventory::{self, Embedded};
@@ -37,6 +37,8 @@ pub(super) struct Workspace<'a> {
     pub staged: Vec<Staged>,
     /// Of derived partitions and of all that the run rests on, for its publication.
     pub digests: BTreeMap<String, String>,
+    /// By cluster: the closed days of the last publication whose rows are others now.
+    pub restated: BTreeMap<String, Vec<String>>,
     pub now_ms: i64,
 }
 
@@ -59,6 +61,7 @@ impl<'a> Workspace<'a> {
             windows,
             staged: Vec::new(),
             digests: BTreeMap::new(),
+            restated: BTreeMap::new(),
             now_ms,
         })
     }
@@ -144,6 +147,7 @@ impl<'a> Workspace<'a> {
                 continue;
             };
             let (mut rebuilt, mut kept) = (0, 0);
+            let published = self.published_files(queries, &cluster.name).await?;
             let mut restated: Vec<String> = Vec::new();
             let days: Vec<TimeWindow> = span.days().collect();
             for chunk in days.chunks(at_once) {
@@ -172,12 +176,15 @@ impl<'a> Workspace<'a> {
                         }
                         Some(derived) => {
                             rebuilt += 1;
-                            if previous.is_some() {
-                                restated.push(day.date());
-                            }
                             let partition = PartitionKey::new(day.date(), cluster.name.clone());
+                            let before = self.staged.len();
                             for (table, batches) in derived.tables {
                                 self.stage(table, &partition, batches).await?;
+                            }
+                            let files = self.staged.iter().skip(before).flat_map(files_of);
+                            let known = published.get(&day.date());
+                            if known.is_some_and(|known| *known != files.collect()) {
+                                restated.push(day.date());
                             }
                             derived.digest
                         }
@@ -197,10 +204,49 @@ impl<'a> Workspace<'a> {
                     if restated.len() == 1 { "a day" } else { "days" },
                     restated.join(", ")
                 ));
+                self.restated.insert(cluster.name.clone(), restated);
             }
         }
         Ok(())
     }
+
+    /// By day, what the last publication has of the derived rows of a cluster: files are named by
+    /// what they hold. Days that were not closed then are not among them, since they could only
+    /// change.
+    async fn published_files(
+        &self,
+        queries: &QuerySet,
+        cluster: &str,
+    ) -> Result<BTreeMap<String, BTreeSet<(String, String)>>, CliError> {
+        let mut days: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+        let Some(base) = &self.base else {
+            return Ok(days);
+        };
+        let closed = base.window().days();
+        let closed = closed.filter(|day| {
+            let key = format!("derive/{cluster}/{}", day.date());
+            base.digests.contains_key(&key)
+        });
+        days.extend(closed.map(|day| (day.date(), BTreeSet::new())));
+        for spec in Chain::new(queries).outputs() {
+            let table = spec.name;
+            let Some(version) = base.tables.get(table) else {
+                continue;
+            };
+            for file in self.lake.files(table, *version).await? {
+                let day = days.get_mut(&file.partition.first);
+                if let Some(day) = day.filter(|_| file.partition.second == cluster) {
+                    day.insert((table.to_owned(), file.path));
+                }
+            }
+        }
+        Ok(days)
+    }
+}
+
+fn files_of(staged: &Staged) -> impl Iterator<Item = (String, String)> {
+    let files = staged.files.iter();
+    files.map(|file| (staged.table.clone(), file.path.clone()))
 }
 
 /// What the fold of one cluster over a span rests on: the lake's evidence and the configuration's rules.
@@ -233,3 +279,6 @@ pub(super) async fn evidence(
     let around = TimeWindow::new(span.start_ms - DAY_MS, span.end_ms);
     Ok(inventory::read(session, inputs, around).await?)
 }
+
+#[cfg(test)]
+mod tests;

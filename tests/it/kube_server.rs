@@ -48,7 +48,7 @@ const BUILT_IN: &[&str] = &[
 pub(crate) struct KubeServer {
     etcd: Child,
     api: Child,
-    port: u16,
+    pub(crate) port: u16,
     etcd_port: u16,
     pub(crate) folder: tempfile::TempDir,
     http: reqwest::Client,

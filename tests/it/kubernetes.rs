@@ -282,11 +282,11 @@ async fn a_read_only_account_reads_a_real_cluster_and_keeps_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_come_from_a_plugin_or_a_token_file_that_is_renewed() {
+async fn credentials_come_from_a_plugin_a_pod_or_a_token_file_that_is_renewed() {
     let Some(server) = KubeServer::start(&[]).await else {
         return;
     };
-    for name in ["plugin", "before", "after"] {
+    for name in ["plugin", "inside", "before", "after"] {
         server.reader(name, &documented_rules()).await;
     }
     let folder = server.folder.path().to_owned();
@@ -336,6 +336,39 @@ async fn credentials_come_from_a_plugin_or_a_token_file_that_is_renewed() {
         ),
         "{summary}"
     );
+
+    // And in a pod, whose token and authority stand where they stand in every pod: a file system
+    // of its own has them there.
+    let pod = out.path().join("pod");
+    std::fs::create_dir(&pod).unwrap();
+    std::fs::copy(folder.join("ca.crt"), pod.join("ca.crt")).unwrap();
+    std::fs::write(pod.join("token"), server.token("inside").await).unwrap();
+    std::fs::write(pod.join("namespace"), "default").unwrap();
+    let mount = "at=/var/run/secrets/kubernetes.io/serviceaccount; mount -t tmpfs none /var/run && \
+                 mkdir -p $at && cp \"$1\"/* $at && shift && exec \"$@\"";
+    let own_mounts = |args: &[&str]| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--map-root-user", "--mount"]).args(args);
+        command
+    };
+    let may = own_mounts(&["sh", "-c", "mount -t tmpfs none /var/run"]).output();
+    if may.is_ok_and(|may| may.status.success()) {
+        let inside = own_mounts(&["sh", "-c", mount, "sh"])
+            .arg(&pod)
+            .args([env!("CARGO_BIN_EXE_idleproof"), "snapshot", "--out"])
+            .arg(out.path().join("inside"))
+            .env_remove("KUBECONFIG")
+            .env("HOME", out.path())
+            .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+            .env("KUBERNETES_SERVICE_PORT", server.port.to_string())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(inside.stderr).unwrap();
+        assert!(inside.status.success(), "{said}");
+        assert!(as_user("inside") > 10, "{said}");
+    } else {
+        println!("skipped: no mounts of its own for a process here, so none that looks like a pod");
+    }
 
     let file = folder.join("token");
     std::fs::write(&file, server.token("before").await).unwrap();

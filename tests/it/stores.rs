@@ -147,6 +147,8 @@ async fn the_disk_keeps_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let url = folder.path().join("a lake").to_string_lossy().into_owned();
     contract("disk", async || Lake::open(&url).await.unwrap()).await;
+    let shared = folder.path().join("shared").to_string_lossy().into_owned();
+    ten_writers("disk", async || Lake::open(&shared).await.unwrap()).await;
 }
 
 pub(crate) struct Server(Child);
@@ -338,10 +340,13 @@ async fn azure_by_azurite_keeps_the_contract() {
     ]
     .into_iter()
     .collect();
-    contract("Azure by azurite", async || {
-        Lake::open_with("az://lakes/lake", &options).await.unwrap()
-    })
-    .await;
+    let open = async |place: &str| {
+        Lake::open_with(&format!("az://lakes/{place}"), &options)
+            .await
+            .unwrap()
+    };
+    contract("Azure by azurite", async || open("lake").await).await;
+    ten_writers("Azure by azurite", async || open("shared").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -398,10 +403,13 @@ async fn google_by_fake_gcs_server_keeps_the_contract() {
     ]
     .into_iter()
     .collect();
-    contract("Google by fake-gcs-server", async || {
-        Lake::open_with("gs://lakes/lake", &options).await.unwrap()
-    })
-    .await;
+    let open = async |place: &str| {
+        Lake::open_with(&format!("gs://lakes/{place}"), &options)
+            .await
+            .unwrap()
+    };
+    contract("Google by fake-gcs-server", async || open("lake").await).await;
+    ten_writers("Google by fake-gcs-server", async || open("shared").await).await;
 }
 
 #[tokio::test]

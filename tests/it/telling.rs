@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use idleproof::ingest::stored_windows;
+use idleproof::lake::Lake;
+use idleproof::model::TimeWindow;
 use serde_json::Value;
 
 use super::loopback::{Loopback, answer};
-use super::peers::{Data, peer, prometheus};
+use super::peers::{Data, client, peer, prometheus};
 
 /// 2026-11-01T00:00:00Z.
 const DAY: i64 = 1_793_491_200_000;
@@ -103,6 +106,21 @@ async fn check_says_what_a_server_holds_how_often_and_by_whose_clock() {
     }
     let told = text(&output.stderr);
     assert!(told.contains("mode auto chose"), "{told}");
+
+    // One GPU and one engine pod: what each line that is to be pasted adds is known.
+    let output = idleproof(&["check", "--advise", "--config", &file]).await;
+    let told = text(&output.stdout);
+    for advice in [
+        "adds 1 series:\n         # dcgm-exporter, in the file that its -f flag names:\n         \
+         DCGM_FI_PROF_DRAM_ACTIVE, gauge, ",
+        "adds 3 series:\n         # The engine's own metrics, for the Prometheus operator (match the \
+         labels and the port to the pods):\n         apiVersion: monitoring.coreos.com/v1\n         \
+         kind: PodMonitor\n",
+        "adds 4 series:\n         # kube-state-metrics, its default metrics; where an allow-list is \
+         set, add:\n         --metric-allowlist=kube_pod_.*,",
+    ] {
+        assert!(told.contains(advice), "{advice} is not in {told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +158,70 @@ async fn check_says_that_a_server_refuses_and_shouts_where_tls_is_not_verified()
             "{section}: {told}"
         );
     }
+}
+
+/// The requests of remote read that a Prometheus says it has answered.
+async fn reads(port: u16) -> u64 {
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    let page = client().get(url).send().await.unwrap();
+    let page = page.text().await.unwrap();
+    let counts = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix("prometheus_http_requests_total{")?;
+        let (labels, count) = rest.split_once("} ")?;
+        let is_read = labels.contains("handler=\"/api/v1/read\"");
+        is_read.then(|| count.parse::<f64>().unwrap() as u64)
+    });
+    counts.sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_says_what_the_ingest_of_a_prometheus_then_takes() {
+    let (Some(_), Some(program)) = (peer("promtool"), peer("prometheus")) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = Data::default();
+    // Two series, and a sample of each a minute, over two days.
+    gpu(&mut data, "0", 0..48, 60_000);
+    // Beyond the span, and of no use to anyone.
+    gpu(&mut data, "0", 48..50, 60_000);
+    data.add(&[("__name__", "go_goroutines")], vec![(DAY, 1.0)]);
+    data.blocks(folder.path());
+    let server = prometheus(&program, folder.path(), &[]).await;
+    let source = format!(
+        "kind = \"prometheus\"\nmode = \"remote-read\"\nurl = \"http://127.0.0.1:{}\"\n",
+        server.port
+    );
+    let file = configure(folder.path(), &source);
+    let ingest = async |more: &[&str]| {
+        let mut args = vec!["ingest", "--from", "2026-11-01", "--to", "2026-11-03"];
+        args.extend_from_slice(&["--config", file.as_str()]);
+        args.extend_from_slice(more);
+        let output = idleproof(&args).await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let planned = ingest(&["--plan"]).await;
+    let before = reads(server.port).await;
+    ingest(&[]).await;
+    let requests = reads(server.port).await - before;
+    assert!(requests > 0);
+    let wanted = format!(
+        "s: 2026-11-01T00:00:00Z to 2026-11-03T00:00:00Z: 2 windows to read, 0 settled; about 2 \
+         series, 5760 samples, {requests} requests, "
+    );
+    let seconds = planned.trim().strip_prefix(&wanted);
+    let seconds = seconds.and_then(|rest| rest.strip_suffix(" s"));
+    let seconds: Option<u64> = seconds.and_then(|number| number.parse().ok());
+    assert!(
+        seconds.is_some_and(|s| s > 0),
+        "{planned} is not {wanted}… s"
+    );
+    let lake = folder.path().join("lake").to_string_lossy().into_owned();
+    let lake = Lake::open_existing(&lake).await.unwrap();
+    let stored = stored_windows(&lake, "s", TimeWindow::new(DAY, DAY + 50 * HOUR));
+    let samples: Vec<i64> = stored.await.unwrap().iter().map(|w| w.samples).collect();
+    assert_eq!(samples, [2880, 2880]);
 }
 
 /// Two days of the sample's blocks.

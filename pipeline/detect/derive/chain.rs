@@ -58,6 +58,11 @@ impl<'a> Chain<'a> {
         self.inputs.iter().filter_map(|name| schema::table(name))
     }
 
+    /// The derived tables that it fills.
+    pub fn outputs(&self) -> impl Iterator<Item = &'static TableSpec> {
+        self.steps.iter().filter_map(|step| output(&step.name))
+    }
+
     /// The tables that the step at `place` is the last to read.
     pub(super) fn spent_after(&self, place: usize) -> Vec<&'a str> {
         let Some((last, later)) = self.steps[place..].split_first() else {

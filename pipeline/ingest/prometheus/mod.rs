@@ -15,6 +15,7 @@ mod extent;
 mod held;
 mod http;
 mod limits;
+mod lines;
 mod matcher;
 mod merge;
 mod mode;

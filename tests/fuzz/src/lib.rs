@@ -11,5 +11,6 @@ pub mod ingest;
 pub mod model;
 
 pub use ingest::kubernetes::take as lists;
+pub use ingest::prometheus::answers::{answers, exports};
 pub use ingest::prometheus::remote::{chunks, frames, samples};
 pub use ingest::tsdb::{block, index, meta};

@@ -1,7 +1,13 @@
 //! As `pipeline/ingest/prometheus/mod.rs`, without the HTTP client.
 
+#[path = "../../../../pipeline/ingest/prometheus/answer.rs"]
+mod answer;
+#[path = "../answers.rs"]
+pub mod answers;
 #[path = "../../../../pipeline/ingest/prometheus/chunks/mod.rs"]
 pub mod chunks;
+#[path = "../../../../pipeline/ingest/prometheus/lines.rs"]
+mod lines;
 #[path = "../../../../pipeline/ingest/prometheus/matcher.rs"]
 mod matcher;
 #[path = "../../../../pipeline/ingest/prometheus/merge.rs"]
