@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ssh_key::certificate::CertType;
 use ssh_key::public::KeyData;
-use ssh_key::{Certificate, HashAlg, PublicKey, SshSig};
+use ssh_key::{Algorithm, Certificate, HashAlg, LineEnding, PublicKey, SshSig};
 
 use super::visible;
 
@@ -18,6 +18,8 @@ const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
 const END: &str = "-----END SSH SIGNATURE-----";
 /// As `ssh-keygen` breaks its lines.
 const LINE: usize = 70;
+/// The flags and the counter of a hardware key.
+pub(super) const SK_TRAILER_BYTES: usize = 5;
 const SUFFIX: &str = "-cert-v01@openssh.com";
 /// `SSHSIG` and the version, which precede the key.
 const PREAMBLE_BYTES: usize = 10;
@@ -222,12 +224,42 @@ pub(super) fn body(pem: &str) -> String {
         .collect()
 }
 
+/// A signature as a file, as `ssh-keygen` writes it.
+///
+/// The key crate writes the flags and the counter of a hardware key's ECDSA signature into it instead
+/// of behind it (as of 0.6.7), which nobody reads, itself included: those are put together here.
+pub(super) fn pem(sig: &SshSig) -> Result<String, String> {
+    if sig.algorithm() != Algorithm::SkEcdsaSha2NistP256 {
+        return sig
+            .to_pem(LineEnding::LF)
+            .map_err(|error| error.to_string());
+    }
+    let bytes = sig.signature_bytes();
+    let (made, touch) = bytes
+        .len()
+        .checked_sub(SK_TRAILER_BYTES)
+        .and_then(|at| bytes.split_at_checked(at))
+        .ok_or_else(|| "the signature is cut off".to_owned())?;
+    let mut answer = Vec::new();
+    push(&mut answer, sig.algorithm().as_str().as_bytes());
+    push(&mut answer, made);
+    answer.extend_from_slice(touch);
+    let mut blob = b"SSHSIG".to_vec();
+    blob.extend_from_slice(&sig.version().to_be_bytes());
+    push(&mut blob, &key_bytes(sig.public_key())?);
+    push(&mut blob, sig.namespace().as_bytes());
+    push(&mut blob, sig.reserved());
+    push(&mut blob, sig.hash_alg().as_str().as_bytes());
+    push(&mut blob, &answer);
+    Ok(armoured(&blob))
+}
+
 /// The plain signature of a file's bytes, in the one encoding.
 pub(super) fn plain(signature: &[u8]) -> Result<SshSig, String> {
-    let unreadable = |error: ssh_key::Error| format!("the signature is no SSH signature: {error}");
-    let sig = SshSig::from_pem(signature).map_err(unreadable)?;
+    let unreadable = |error: String| format!("the signature is no SSH signature: {error}");
+    let sig = SshSig::from_pem(signature).map_err(|error| unreadable(error.to_string()))?;
     // Lengths in it that no reader checks would make many files of one signature.
-    let again = sig.to_pem(ssh_key::LineEnding::LF).map_err(unreadable)?;
+    let again = pem(&sig).map_err(unreadable)?;
     if body(&again) != body(&String::from_utf8_lossy(signature)) {
         return Err("the signature is not in the one encoding".to_owned());
     }

@@ -7,11 +7,17 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ssh_key::private::KeypairData;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey, Signature};
+use zeroize::Zeroizing;
 
 use super::ApproveError;
+
+/// A mounted Secret is exchanged by moving one link: for a moment its files may lead nowhere.
+const LINK_TRIES: u32 = 20;
+const LINK_WAIT: Duration = Duration::from_millis(10);
 
 /// The private half, held only while one manifest is signed.
 pub struct PipelineKey {
@@ -37,13 +43,22 @@ impl PipelineKey {
     ///
     /// The flag says whether the key is new, so that the caller can say so.
     pub fn open_or_create(path: &Path) -> Result<(Self, bool), ApproveError> {
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(path, &text).map(|key| (key, false)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Self::create(path).map(|key| (key, true))
+        for _ in 0..LINK_TRIES {
+            match fs::read_to_string(path).map(Zeroizing::new) {
+                Ok(text) => return Self::parse(path, &text).map(|key| (key, false)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    if fs::symlink_metadata(path).is_err() {
+                        return Self::create(path).map(|key| (key, true));
+                    }
+                }
+                Err(error) => return Err(ApproveError::file("read the signing key", path, error)),
             }
-            Err(error) => Err(ApproveError::file("read the signing key", path, error)),
+            std::thread::sleep(LINK_WAIT);
         }
+        Err(ApproveError::Key {
+            path: path.to_owned(),
+            why: "it is a link to a file that does not exist".to_owned(),
+        })
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, ApproveError> {

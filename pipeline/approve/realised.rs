@@ -47,8 +47,10 @@ pub struct Realised {
     pub baseline: &'static str,
     /// By how much the cluster's bill fell between the same days, a month; `None` without a bill.
     pub billed_usd: Option<Decimal>,
-    /// Whether that was less than what the days say.
+    /// Whether that was less than what the days say, of this change or of all that share it.
     pub capped: bool,
+    /// How many other changes lie in the same measure and share what there was.
+    pub shared_with: usize,
 }
 
 impl Realised {
@@ -65,6 +67,7 @@ impl Realised {
             "baseline": self.baseline,
             "billed_monthly_usd": self.billed_usd.map(|usd| usd.to_string()),
             "capped": self.capped,
+            "shared_with": self.shared_with,
         })
     }
 }
@@ -133,6 +136,7 @@ pub fn realised(
         baseline,
         billed_usd: None,
         capped: false,
+        shared_with: 0,
     };
     if let Some(fell) = billed.and_then(|bill| Some(mean(&before, bill)? - mean(&after, bill)?)) {
         let fell = month(fell)?;

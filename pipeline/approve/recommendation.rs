@@ -29,6 +29,8 @@ pub struct Recommendation {
     pub expires_ms: Option<i64>,
     pub changes: Vec<Change>,
     pub not_possible: Option<String>,
+    /// What it rests on, as the manifest binds it.
+    pub evidence_sha256: Option<String>,
     /// All of it.
     pub value: Value,
 }
@@ -135,6 +137,10 @@ impl Recommendation {
             changes,
             not_possible: fields
                 .get("not_possible")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            evidence_sha256: fields
+                .get("evidence_sha256")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
             value: own,

@@ -31,6 +31,9 @@ pub fn review(recommendation: &Recommendation, policy: Option<&Policy>, now_ms: 
         line(format!("  finding   {}", visible(handle)));
     }
     line(format!("  finding id {}", visible(&r.finding_id)));
+    if let Some(sha256) = &r.evidence_sha256 {
+        line(format!("  evidence  {}", visible(sha256)));
+    }
     let usd = |name: &str| {
         r.text(name)
             .map_or("unknown".to_owned(), |text| format!("${}", visible(text)))
@@ -53,7 +56,11 @@ pub fn review(recommendation: &Recommendation, policy: Option<&Policy>, now_ms: 
             line(format!("  {label:<9} {}", visible(text)));
         }
     }
-    for (label, name) in [("assumes", "assumes"), ("limits", "limits")] {
+    for (label, name) in [
+        ("assumes", "assumes"),
+        ("limits", "limits"),
+        ("latency", "predicted_latency"),
+    ] {
         let value = &r.value[name];
         let empty = value.is_null()
             || value.as_object().is_some_and(|o| o.is_empty())
@@ -129,6 +136,9 @@ fn change_lines(change: &Change) -> Vec<String> {
     }
     for warning in &change.warnings {
         lines.push(format!("  warning   {}", visible(warning)));
+    }
+    for step in &change.verify {
+        lines.push(format!("  verify    {}", visible(step)));
     }
     lines
 }

@@ -118,6 +118,7 @@ mod tests {
             baseline: "demand",
             billed_usd: None,
             capped: false,
+            shared_with: 0,
         };
         Outcome::of(
             &item,

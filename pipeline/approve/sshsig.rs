@@ -16,12 +16,12 @@ use rsa::{BigUint, RsaPrivateKey};
 use ssh_agent_client_rs::{Client, Identity};
 use ssh_key::private::{KeypairData, RsaKeypair};
 use ssh_key::{
-    Algorithm, Certificate, EcdsaCurve, HashAlg, LineEnding, Mpint, PrivateKey, PublicKey,
-    Signature, SshSig,
+    Algorithm, Certificate, EcdsaCurve, HashAlg, Mpint, PrivateKey, PublicKey, Signature, SshSig,
 };
+use zeroize::Zeroizing;
 
 use super::ApproveError;
-use super::certificate;
+use super::certificate::{self, SK_TRAILER_BYTES};
 use super::signers::{Signers, fingerprint, unfit};
 
 /// What people sign under: a signature for git or for another tool is none for a decision.
@@ -31,7 +31,6 @@ pub const DECISION_NAMESPACE: &str = "idleproof.decision.v1";
 const SIGNATURE_BYTES_MAX: usize = 16 * 1024;
 /// Bit of a hardware key's flags: somebody touched it.
 const USER_PRESENT: u8 = 1;
-const SK_TRAILER_BYTES: usize = 5;
 
 /// Who signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,8 +142,7 @@ pub fn sign_decision(
     agent: Option<&Path>,
     ask: AskPassphrase<'_>,
 ) -> Result<String, ApproveError> {
-    let text = fs::read_to_string(key_path)
-        .map_err(|error| ApproveError::file("read the key", key_path, error))?;
+    let text = private_text(key_path)?;
     let refuse = |why: String| ApproveError::Invalid {
         what: format!("the key `{}`", key_path.display()),
         why,
@@ -192,15 +190,20 @@ pub fn sign_decision(
         })?;
         sign_by_agent(message, &public, None, socket).map_err(refuse)?
     };
-    let mut pem = sig
-        .to_pem(LineEnding::LF)
-        .map_err(|error| refuse(error.to_string()))?;
+    let mut pem = certificate::pem(&sig).map_err(refuse)?;
     if let Some(certificate) = &certificate {
         pem = certificate::put_in(&pem, certificate).map_err(refuse)?;
     }
     // An agent may sign with an algorithm that nobody accepts (RSA with SHA-1): better known now.
     verify_signature(message, pem.as_bytes()).map_err(refuse)?;
     Ok(pem)
+}
+
+/// What may be a private key: overwritten when it is let go.
+fn private_text(path: &Path) -> Result<Zeroizing<String>, ApproveError> {
+    fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|error| ApproveError::file("read the key", path, error))
 }
 
 /// `id_ed25519` of `id_ed25519-cert.pub`, where it lies there.
@@ -215,8 +218,7 @@ fn sign_by_file(
     certified: &PublicKey,
     ask: AskPassphrase<'_>,
 ) -> Result<SshSig, ApproveError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| ApproveError::file("read the key", path, error))?;
+    let text = private_text(path)?;
     let sig = sign_with(message, path, &text, ask)?;
     if sig.public_key() == certified.key_data() {
         Ok(sig)
@@ -256,6 +258,7 @@ fn sign_with(
     }
     if key.is_encrypted() {
         let passphrase = ask(&format!("Passphrase of {}: ", path.display()))
+            .map(Zeroizing::new)
             .map_err(|error| refuse(format!("its passphrase was not given: {error}")))?;
         key = key
             .decrypt(passphrase.as_bytes())

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::outcomes::{hands, latencies, range};
+use super::outcomes::{asked, hands, latencies, range, shared};
+use super::ungoverned::STATE;
 use crate::approve::{Imported, Outcome, State, scoreboard, visible};
 use crate::report::{GovernanceView, OutcomeView, ScoreView};
 
@@ -33,13 +34,18 @@ pub(super) fn view(
             break_glass.push(visible(&recommendation.subject()));
         }
     }
+    let mut funnel: Vec<(String, usize)> = funnel
+        .into_iter()
+        .map(|((_, word), count)| (word.replace('_', " "), count))
+        .collect();
+    let ungoverned = outcomes.iter().filter(|one| one.state == STATE).count();
+    if ungoverned > 0 {
+        funnel.push((STATE.to_owned(), ungoverned));
+    }
     let scores = scoreboard(outcomes);
     Some(GovernanceView {
         checkpoint: head.note.clone(),
-        funnel: funnel
-            .into_iter()
-            .map(|((_, word), count)| (word.replace('_', " "), count))
-            .collect(),
+        funnel,
         break_glass,
         outcomes: last.values().map(|one| row(one)).collect(),
         scores: scores
@@ -82,6 +88,10 @@ fn row(one: &Outcome) -> OutcomeView {
             if saved.capped {
                 text.push_str(", held to the bill");
             }
+            if let Some(others) = shared(saved) {
+                text.push_str(", ");
+                text.push_str(&others);
+            }
             if saved.baseline == "flat" {
                 text.push_str(", demand not known");
             }
@@ -99,11 +109,15 @@ fn row(one: &Outcome) -> OutcomeView {
             one.cluster, one.namespace, one.workload_kind, one.workload_name
         )),
         state: one.state.replace('_', " "),
-        predicted: range(
-            one.predicted_usd,
-            one.predicted_low_usd,
-            one.predicted_high_usd,
-        ),
+        predicted: if one.state == STATE {
+            visible(&asked(one))
+        } else {
+            range(
+                one.predicted_usd,
+                one.predicted_low_usd,
+                one.predicted_high_usd,
+            )
+        },
         realised,
         seen: visible(&seen.join("; ")),
     }

@@ -9,6 +9,7 @@ mod args;
 mod args_approve;
 mod authentication;
 mod authors;
+mod bill_days;
 mod blindness;
 mod books;
 mod check;
@@ -51,6 +52,7 @@ mod snapshot;
 mod sources;
 mod sql;
 mod stages;
+mod ungoverned;
 mod verify;
 mod windowed;
 

@@ -2,7 +2,7 @@
 //! from the newest snapshots, days, latencies and prices of the newest publication, the bill that is
 //! given. Arithmetic is `approve`'s; what is news goes into the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -13,16 +13,19 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::args::ConfigArg;
+use super::bill_days;
 use super::books::{self, Books};
 use super::data;
 use super::error::CliError;
 use super::export::Cluster;
 use super::given::{Bill, bills};
+use super::ungoverned::{STATE, ungoverned};
 use crate::approve::{
-    ChangeFate, DAYS_MAX, Day, Head, Kind, Latency, Outcome, PipelineKey, Realised, Records, Score,
-    Seen, follow, held, realised, scoreboard, visible,
+    ChangeFate, DAYS_MAX, Day, Ground, Head, Kind, Latency, Outcome, PipelineKey, Realised,
+    Records, Score, Seen, follow, held, realised, scoreboard, share, visible,
 };
 use crate::config::Config;
+use crate::detect::economics::bill::machine;
 use crate::exit::Exit;
 use crate::inventory::changed_by;
 use crate::lake::columns::{int, int_at, text, usd, usd_at};
@@ -54,7 +57,7 @@ pub(super) async fn outcomes(args: &ConfigArg) -> Result<Exit, CliError> {
     let mut out = std::io::stdout().lock();
     let mut print = |text: &str| writeln!(out, "{}", visible(text)).map_err(CliError::Stdout);
     if told.is_empty() {
-        print("nothing was exported yet")?;
+        print("nothing was exported yet, and nobody changed anything else")?;
     }
     for one in &told {
         print(&line(one))?;
@@ -91,12 +94,16 @@ async fn observe(
     bills: &[Bill],
 ) -> Result<Vec<Outcome>, CliError> {
     let mut told = Vec::new();
-    if records.plans.is_empty() {
+    let is_governed = records
+        .entries
+        .iter()
+        .any(|entry| entry.kind == Kind::Authority);
+    if !is_governed {
         return Ok(told);
     }
     let session = data::session(lake, &LakeView::published(publication)).await?;
     let mut clusters: BTreeMap<String, Cluster> = BTreeMap::new();
-    let mut billed: BTreeMap<String, Option<BTreeMap<i64, Decimal>>> = BTreeMap::new();
+    let mut grounds = Vec::new();
     for (_, exported_ms, plan) in &records.plans {
         for item in plan["items"]
             .as_array()
@@ -106,35 +113,55 @@ async fn observe(
             if !clusters.contains_key(&name) {
                 let read = Cluster::read(lake, &name).await?;
                 clusters.insert(name.clone(), read);
-                billed.insert(name.clone(), by_day(bills, &name));
             }
             let fates = fates(item, *exported_ms, &clusters[&name]);
-            let (saved, latency) = measured(&session, item, &fates, billed[&name].as_ref()).await?;
+            let (saved, latency, ground) = measured(&session, item, &fates, bills).await?;
             told.push(Outcome::of(item, *exported_ms, fates, saved, latency));
+            grounds.push(ground);
         }
     }
+    for one in ungoverned(&session, records).await? {
+        let (saved, latency, ground) = measured(&session, &one.item, &one.fates, bills).await?;
+        let mut outcome = Outcome::of(&one.item, one.seen_ms, one.fates, saved, latency);
+        STATE.clone_into(&mut outcome.state);
+        told.push(outcome);
+        grounds.push(ground);
+    }
+    share(&mut told, &grounds);
     Ok(told)
 }
 
-/// What an item saved while it stood, and the latencies on both sides.
+/// What an item saved by itself while it stood, the latencies on both sides, and what the number rests on.
 async fn measured(
     session: &SessionContext,
     item: &Value,
     fates: &[ChangeFate],
-    billed: Option<&BTreeMap<i64, Decimal>>,
-) -> Result<(Option<Realised>, [Latency; 2]), CliError> {
+    bills: &[Bill],
+) -> Result<(Option<Realised>, [Latency; 2], Ground), CliError> {
     let mut latency = [Latency::default(); 2];
+    let mut ground = Ground::default();
     let Some(held) = held(fates) else {
-        return Ok((None, latency));
+        return Ok((None, latency, ground));
     };
+    ground.held = Some(held);
     let days = days(session, item, held.before_ms - LOOK_BACK_MS).await?;
-    let saved = realised(&days, held, billed);
+    let mut saved = realised(&days, held, None);
+    let cluster = item["cluster"].as_str().unwrap_or_default();
+    if let Some(free) = &saved
+        && bills.iter().any(|bill| bill.cluster == cluster)
+    {
+        let span = (free.before_ms.0, free.after_ms.1);
+        let machines = machines(session, item, span).await?;
+        ground.products = bill_days::products(bills, cluster, &machines);
+        let billed = bill_days::by_day(bills, cluster, ground.products.as_ref());
+        saved = realised(&days, held, billed.as_ref());
+    }
     if let Some(saved) = &saved {
         for (side, span) in latency.iter_mut().zip([saved.before_ms, saved.after_ms]) {
             *side = latency_of(session, item, span).await?;
         }
     }
-    Ok((saved, latency))
+    Ok((saved, latency, ground))
 }
 
 /// Logs what the log does not hold yet. The caller holds the lease.
@@ -242,6 +269,29 @@ async fn days(session: &SessionContext, item: &Value, from_ms: i64) -> Result<Ve
     Ok(out)
 }
 
+/// What a bill calls the machines that held an item's workload.
+async fn machines(
+    session: &SessionContext,
+    item: &Value,
+    (from_ms, to_ms): (i64, i64),
+) -> Result<BTreeSet<String>, CliError> {
+    let mut params = subject(item);
+    params.push(("from_ms", ScalarValue::Int64(Some(from_ms))));
+    params.push(("to_ms", ScalarValue::Int64(Some(to_ms))));
+    let sql = include_str!("../../queries/report/outcome_machines.sql");
+    let batches = read_only_sql(session, sql, params)
+        .await?
+        .collect()
+        .await
+        .map_err(|cause| LakeError::sql("read the machines of a workload", cause))?;
+    let mut out = BTreeSet::new();
+    for batch in &batches {
+        let ids = text(batch, "provider_id")?;
+        out.extend((0..batch.num_rows()).map(|row| machine(ids.value(row))));
+    }
+    Ok(out)
+}
+
 async fn latency_of(
     session: &SessionContext,
     item: &Value,
@@ -273,33 +323,19 @@ async fn latency_of(
     Ok(told)
 }
 
-/// What a cluster's bills charge for usage, by full day; `None` where none is given.
-fn by_day(bills: &[Bill], cluster: &str) -> Option<BTreeMap<i64, Decimal>> {
-    let charges = || {
-        bills
-            .iter()
-            .filter(|bill| bill.cluster == cluster)
-            .flat_map(|bill| &bill.charges)
-            .filter(|charge| charge.is_usage && charge.start_ms < charge.end_ms)
-    };
-    let first = charges().map(|charge| charge.start_ms).min()?;
-    let last = charges().map(|charge| charge.end_ms).max()?;
-    let day_of = |ms: i64| ms.div_euclid(DAY_MS) * DAY_MS;
-    let mut days: BTreeMap<i64, Decimal> = BTreeMap::new();
-    let mut day = day_of(first + DAY_MS - 1);
-    while day + DAY_MS <= last {
-        days.insert(day, Decimal::ZERO);
-        day += DAY_MS;
+/// What was predicted; of what nobody approved, what was changed.
+pub(super) fn asked(one: &Outcome) -> String {
+    if one.state == STATE {
+        return format!("{}, which nobody approved", one.action);
     }
-    for charge in charges() {
-        let length = Decimal::from(charge.end_ms - charge.start_ms);
-        for (day, usd) in days.range_mut(day_of(charge.start_ms)..charge.end_ms) {
-            let ms = charge.end_ms.min(day + DAY_MS) - charge.start_ms.max(*day);
-            let share = charge.effective_usd.checked_mul(Decimal::from(ms))? / length;
-            *usd = usd.checked_add(share)?;
-        }
-    }
-    Some(days)
+    format!(
+        "predicted {} a month",
+        range(
+            one.predicted_usd,
+            one.predicted_low_usd,
+            one.predicted_high_usd
+        )
+    )
 }
 
 /// Dollars a month with their range, for people.
@@ -333,6 +369,15 @@ pub(super) fn latencies(one: &Outcome) -> Option<String> {
     (!known.is_empty()).then(|| known.join("; "))
 }
 
+/// With how many other changes a number is shared, where it is.
+pub(super) fn shared(saved: &Realised) -> Option<String> {
+    match saved.shared_with {
+        0 => None,
+        1 => Some("shared with one other change".to_owned()),
+        others => Some(format!("shared with {others} other changes")),
+    }
+}
+
 /// When and by whose hand, where anything was seen.
 pub(super) fn hands(one: &Outcome) -> Option<String> {
     let [applied, ended] = one.sights();
@@ -352,14 +397,10 @@ pub(super) fn hands(one: &Outcome) -> Option<String> {
 
 fn line(one: &Outcome) -> String {
     let mut line = format!(
-        "{}  {:<14} predicted {} a month",
+        "{}  {:<14} {}",
         one.recommendation_id,
         one.state,
-        range(
-            one.predicted_usd,
-            one.predicted_low_usd,
-            one.predicted_high_usd
-        )
+        asked(one)
     );
     match &one.realised {
         None => line.push_str(", realised not yet known"),
@@ -380,6 +421,9 @@ fn line(one: &Outcome) -> String {
                     None => String::new(),
                 }
             );
+            if let Some(others) = shared(saved) {
+                let _ = write!(line, ", {others}");
+            }
         }
     }
     for more in [hands(one), latencies(one)].into_iter().flatten() {

@@ -111,6 +111,36 @@ fn lake() -> SessionContext {
             ("observations", number(|row| row.3)),
         ],
     );
+    // Its one machine is p5 on the bill.
+    let one = |word: &str| -> ArrayRef { Arc::new(StringArray::from(vec![word])) };
+    let whole = |name: &'static str, value: i64| -> (&'static str, ArrayRef) {
+        (name, Arc::new(Int64Array::from(vec![value])))
+    };
+    register(
+        &session,
+        "ledger",
+        vec![
+            ("cluster", one("a")),
+            ("node", one("x")),
+            ("namespace", one("chat")),
+            ("workload_kind", one("deployment.apps")),
+            ("workload_name", one("llm")),
+            whole("hour_ms", CHANGED * DAY_MS),
+            ("class", one("serving")),
+            ("final", Arc::new(BooleanArray::from(vec![true]))),
+        ],
+    );
+    register(
+        &session,
+        "nodes",
+        vec![
+            ("cluster", one("a")),
+            ("node", one("x")),
+            ("provider_id", one("aws:///us-east-1a/i-1")),
+            whole("valid_from_ms", 0),
+            whole("valid_to_ms", DAYS * DAY_MS),
+        ],
+    );
     session
 }
 
@@ -141,14 +171,10 @@ fn applied(ended: Option<i64>) -> ChangeFate {
     }
 }
 
-async fn outcome(
-    item: &Value,
-    fate: ChangeFate,
-    billed: Option<&BTreeMap<i64, Decimal>>,
-) -> Outcome {
+async fn outcome(item: &Value, fate: ChangeFate, bills: &[Bill]) -> Outcome {
     let session = lake();
     let fates = vec![fate];
-    let (saved, latency) = measured(&session, item, &fates, billed).await.unwrap();
+    let (saved, latency, _) = measured(&session, item, &fates, bills).await.unwrap();
     Outcome::of(item, 0, fates, saved, latency)
 }
 
@@ -156,7 +182,7 @@ async fn outcome(
 async fn rows_of_the_lake_become_dollars_latencies_and_the_width_of_the_next_bands() {
     // A dollar an hour: 730 a month, through doubled traffic.
     let item = item("600", "500", "700");
-    let told = outcome(&item, applied(None), None).await;
+    let told = outcome(&item, applied(None), &[]).await;
     assert_eq!(told.state, "realised");
     let saved = told.realised.clone().unwrap();
     assert_eq!((saved.days_before, saved.days_after), (21, 28));
@@ -206,7 +232,7 @@ async fn rows_of_the_lake_become_dollars_latencies_and_the_width_of_the_next_ban
 #[tokio::test]
 async fn what_was_taken_back_counts_while_it_stood_and_a_bill_holds_it() {
     let back = applied(Some(CHANGED + 17));
-    let told = outcome(&item("730", "700", "760"), back.clone(), None).await;
+    let told = outcome(&item("730", "700", "760"), back.clone(), &[]).await;
     assert_eq!(told.state, "reverted");
     let saved = told.realised.clone().unwrap();
     assert_eq!(
@@ -214,16 +240,29 @@ async fn what_was_taken_back_counts_while_it_stood_and_a_bill_holds_it() {
         (14, (CHANGED + 15) * DAY_MS)
     );
     assert!(line(&told).contains("by kubectl-edit"));
-    // The bill fell by six dollars a day.
-    let billed: BTreeMap<i64, Decimal> = (0..DAYS)
-        .map(|day| {
-            (
-                day * DAY_MS,
-                Decimal::from(if day > CHANGED { 94 } else { 100 }),
-            )
-        })
-        .collect();
-    let told = outcome(&item("730", "700", "760"), back, Some(&billed)).await;
+    // What its machine is charged under fell by six dollars a day, another product by fifty.
+    let charge = |day: i64, sku: &str, resource: &str, usd: i64| Charge {
+        provider: "aws".into(),
+        sku: sku.into(),
+        resource: resource.into(),
+        start_ms: day * DAY_MS,
+        end_ms: (day + 1) * DAY_MS,
+        effective_usd: usd.into(),
+        is_usage: true,
+    };
+    let charges = (0..DAYS).flat_map(|day| {
+        let (ours, theirs) = if day > CHANGED { (94, 50) } else { (100, 100) };
+        [
+            charge(day, "p5", "i-1", ours),
+            charge(day, "g6", "i-2", theirs),
+        ]
+    });
+    let bill = Bill {
+        cluster: "a".into(),
+        name: "b.csv".into(),
+        charges: charges.collect(),
+    };
+    let told = outcome(&item("730", "700", "760"), back, &[bill]).await;
     let saved = told.realised.clone().unwrap();
     assert_eq!(
         (saved.monthly_usd, saved.capped),
@@ -234,45 +273,10 @@ async fn what_was_taken_back_counts_while_it_stood_and_a_bill_holds_it() {
         BAND_MAX
     );
     // Taken back too soon: no number, and no score.
-    let soon = outcome(
-        &item("730", "700", "760"),
-        applied(Some(CHANGED + 10)),
-        None,
-    )
-    .await;
+    let soon = outcome(&item("730", "700", "760"), applied(Some(CHANGED + 10)), &[]).await;
     assert_eq!(
         (soon.realised.as_ref(), soon.state.as_str()),
         (None, "reverted")
     );
     assert!(scoreboard(&[soon]).is_empty());
-}
-
-#[test]
-fn a_bill_is_dealt_to_the_days_that_it_covers_whole() {
-    let charge = |from: i64, to: i64, usd: i64, is_usage| Charge {
-        provider: "aws".into(),
-        sku: "p5".into(),
-        resource: "i-1".into(),
-        start_ms: from * DAY_MS / 2,
-        end_ms: to * DAY_MS / 2,
-        effective_usd: usd.into(),
-        is_usage,
-    };
-    let bill = Bill {
-        cluster: "a".into(),
-        name: "b.csv".into(),
-        // From noon of the first day to the end of the third; a purchase is no usage.
-        charges: vec![
-            charge(1, 5, 40, true),
-            charge(4, 6, 6, true),
-            charge(0, 6, 999, false),
-        ],
-    };
-    let days = by_day(std::slice::from_ref(&bill), "a").unwrap();
-    let usd: Vec<(i64, Decimal)> = days.into_iter().collect();
-    assert_eq!(
-        usd,
-        [(DAY_MS, Decimal::from(20)), (2 * DAY_MS, Decimal::from(16))]
-    );
-    assert_eq!(by_day(&[bill], "b"), None);
 }

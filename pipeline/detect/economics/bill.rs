@@ -71,7 +71,8 @@ impl BillLine {
 
 /// The machine's name at the end of a resource or provider id: `aws:///us-east-1a/i-0abc`,
 /// `arn:aws:ec2:…:instance/i-0abc` and `i-0abc` are one.
-fn machine(id: &str) -> String {
+#[must_use]
+pub fn machine(id: &str) -> String {
     id.trim()
         .rsplit(['/', ':'])
         .next()
