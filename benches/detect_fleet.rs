@@ -1,6 +1,8 @@
 //! Owns the rollups that `detect` is measured on: 1,000 GPUs and four weeks, made by SQL and kept as a
 //! lake of its own in the target folder. Fixed sizes, no randomness.
 
+#![expect(clippy::expect_used, reason = "a bench without its input is no bench")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
