@@ -419,7 +419,7 @@ fn ask_duckdb(folder: &Path, made: &[&str], steps: &[Step]) -> BTreeMap<String, 
                 ScalarValue::Int64(Some(n)) => json!(n),
                 ScalarValue::Float64(Some(x)) => json!(x),
                 ScalarValue::Utf8(Some(text)) => json!(text),
-                other => panic!("${name} is {other}"),
+                other => panic!("{name} is {other}"),
             };
             (name.clone(), value)
         });
