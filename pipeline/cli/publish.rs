@@ -121,9 +121,8 @@ pub(super) async fn publish(
     let renderer = Renderer::new(templates.as_deref())?;
     let all = findings_json(findings)?.into_bytes();
     let changes = recommendations_json(findings)?.into_bytes();
-    for (name, bytes) in [("findings.json", &all), ("recommendations.json", &changes)] {
-        view.siblings.insert(name.to_owned(), sha256_hex(bytes));
-    }
+    let sibling = sha256_hex(&all);
+    view.siblings.insert("findings.json".to_owned(), sibling);
     let digest = renderer.digest_markdown(&view)?;
     let mut files = vec![
         ("report.html", renderer.html(&view)?.into_bytes()),
@@ -236,15 +235,21 @@ pub(super) fn json_of(view: &impl serde::Serialize) -> Result<Vec<u8>, CliError>
 }
 
 fn findings_json(findings: &[Finding]) -> Result<String, CliError> {
-    let mut lines = Vec::new();
-    let told = ["alarm", "undetermined", "error"];
-    for finding in findings
+    let lines = findings
         .iter()
-        .filter(|f| told.contains(&f.status.as_str()))
-    {
-        lines.push(finding.canonical()?);
-    }
-    Ok(format!("[\n{}\n]\n", lines.join(",\n")))
+        .map(|finding| Ok((finding.status.as_str(), finding.canonical()?)));
+    Ok(findings_file(&lines.collect::<Result<Vec<_>, CliError>>()?))
+}
+
+/// The file of findings, from the status and the canonical line of each.
+pub(super) fn findings_file(lines: &[(&str, String)]) -> String {
+    let told = ["alarm", "undetermined", "error"];
+    let lines: Vec<&str> = lines
+        .iter()
+        .filter(|(status, _)| told.contains(status))
+        .map(|(_, line)| line.as_str())
+        .collect();
+    format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
 fn recommendations_json(findings: &[Finding]) -> Result<String, CliError> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use chrono::{Datelike as _, NaiveDate, Weekday};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use super::args::ConfigArg;
 use super::error::CliError;
@@ -14,6 +15,7 @@ use super::{data, publish, report_data};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::lake::{Lake, LakeView, Publication};
+use crate::model::canonical::sha256_hex;
 use crate::model::time::{DAY_MS, HOUR_MS, date_of};
 use crate::report::{Comparison, Renderer, ReportData, ReportView};
 
@@ -104,18 +106,22 @@ pub(super) async fn report(args: &ReportArgs) -> Result<Exit, CliError> {
         None => newest,
         Some(week) => of_week(&lake, newest, week).await?,
     };
-    let data = data_of(&lake, &publication).await?;
+    let (data, sibling) = data_of(&lake, &publication).await?;
     let earlier = match args.compare {
         None => None,
         Some(other) => {
             let earlier = other_of(&lake, &publication, other).await?;
-            Some(data_of(&lake, &earlier).await?)
+            Some(data_of(&lake, &earlier).await?.0)
         }
     };
     let templates = config.file.report.templates.as_ref();
     let renderer = Renderer::new(templates.map(|t| config.resolve(t)).as_deref())?;
     let shown = match &earlier {
-        None => Shown::Report(Box::new(ReportView::new(&data))),
+        None => {
+            let mut view = ReportView::new(&data);
+            view.siblings.insert("findings.json".to_owned(), sibling);
+            Shown::Report(Box::new(view))
+        }
         Some(earlier) => Shown::Both(Box::new(Comparison::new(earlier, &data))),
     };
     let bytes = |form: Form| -> Result<Vec<u8>, CliError> {
@@ -159,8 +165,8 @@ pub(super) async fn report(args: &ReportArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// All that a publication's report shows.
-async fn data_of(lake: &Lake, publication: &Publication) -> Result<ReportData, CliError> {
+/// All that a publication's report shows, and the digest of the file of its findings.
+async fn data_of(lake: &Lake, publication: &Publication) -> Result<(ReportData, String), CliError> {
     let window = publication.window();
     let digest = publication.digests.get("findings").ok_or_else(|| {
         CliError::Usage(format!(
@@ -169,14 +175,24 @@ async fn data_of(lake: &Lake, publication: &Publication) -> Result<ReportData, C
         ))
     })?;
     let bytes = lake.get_evidence(digest).await?;
-    let findings = String::from_utf8_lossy(&bytes)
+    let text = String::from_utf8_lossy(&bytes);
+    let findings = text
         .lines()
         .map(report_data::kept)
         .collect::<Result<Vec<_>, _>>()?;
+    let status = |finding: &Value| finding["status"].as_str().unwrap_or_default().to_owned();
+    let statuses: Vec<String> = findings.iter().map(status).collect();
+    let lines: Vec<(&str, String)> = statuses
+        .iter()
+        .zip(text.lines())
+        .map(|(status, line)| (status.as_str(), line.to_owned()))
+        .collect();
+    let sibling = sha256_hex(publish::findings_file(&lines).as_bytes());
     let session = data::session(lake, &LakeView::published(publication)).await?;
     // The day after the window is shown, unclosed, where the run derived it.
     let shown_end_ms = window.end_ms + DAY_MS;
-    report_data::read(&session, publication, &findings, window, shown_end_ms).await
+    let data = report_data::read(&session, publication, &findings, window, shown_end_ms).await?;
+    Ok((data, sibling))
 }
 
 /// The publication that another is compared with.

@@ -8,6 +8,7 @@ mod chart;
 mod compare;
 mod format;
 mod governance;
+mod limits;
 mod openmetrics;
 mod render;
 mod sections;

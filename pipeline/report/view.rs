@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::chart::{DayBar, day_bars};
 use super::format::{gpu_hours, per_mille, percent, usd};
 use super::governance::GovernanceView;
+use super::limits::{LIMITS, Limits};
 use super::sections::{Sections, SectionsData};
 use crate::model::time::{TimeWindow, format_ms};
 
@@ -194,23 +195,6 @@ pub struct ReportView {
     /// What people decided, and the audit log; set by the caller, who reads the log.
     pub governance: Option<GovernanceView>,
 }
-
-/// How much a page shows before it names the file that has all.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Limits {
-    /// Findings in full, and those after them as a line each.
-    pub findings: usize,
-    pub listed: usize,
-    /// Rows of tables of workloads.
-    pub rows: usize,
-}
-
-/// A page of 2,000 findings and workloads stays below a megabyte.
-const LIMITS: Limits = Limits {
-    findings: 60,
-    listed: 800,
-    rows: 250,
-};
 
 /// The first lines that a reader sees.
 #[derive(Debug, Clone, Serialize)]

@@ -53,7 +53,8 @@ approved AS (
     applied_ms AS seen_ms,
     COALESCE(ended_not_before_ms, ended_ms, $window_end_ms) AS until_ms
   FROM outcomes
-  WHERE applied_ms IS NOT NULL
+  -- Outcomes also name changes that nobody approved.
+  WHERE applied_ms IS NOT NULL AND COALESCE(state, '') <> 'ungoverned'
 ),
 governed AS (
   SELECT DISTINCT o.cluster, o.namespace, o.workload_kind, o.workload_name, o.event_no

@@ -94,7 +94,7 @@ async fn a_first_look_needs_a_server_and_leaves_nothing_but_its_report() {
     let hours = "select count(*) as n from v_ledger";
     let asked = idleproof(path, &["sql", hours, "-o", "csv", "--config", config]).await;
     let rows: u64 = text(&asked.stdout).lines().nth(1).unwrap().parse().unwrap();
-    assert!(rows > 1_000, "{rows}");
+    assert!(rows > 500, "{rows}");
     // A folder that is there is somebody's.
     let again = idleproof(path, &kept).await;
     assert_eq!(again.status.code(), Some(2), "{}", text(&again.stderr));
@@ -213,9 +213,21 @@ async fn a_metrics_server_is_found_by_its_labels_and_asked_through_the_api_serve
                                {"name": "http", "port": 80, "targetPort": port}]}});
         api.create(services, &object).await;
     }
+    // What a controller would make of the Service; there is none here.
+    let slice = json!({"metadata": {"name": "kps-prometheus-1",
+                                    "labels": {"kubernetes.io/service-name": "kps-prometheus"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "http-web", "port": port, "protocol": "TCP"},
+                  {"name": "http", "port": port, "protocol": "TCP"}]});
+    api.create(
+        "/apis/discovery.k8s.io/v1/namespaces/monitoring/endpointslices",
+        &slice,
+    )
+    .await;
     let endpoints = json!({"metadata": {"name": "kps-prometheus"},
         "subsets": [{"addresses": [{"ip": address.to_string()}],
-                     "ports": [{"name": "http-web", "port": port}]}]});
+                     "ports": [{"name": "http-web", "port": port}, {"name": "http", "port": port}]}]});
     api.create("/api/v1/namespaces/monitoring/endpoints", &endpoints)
         .await;
     let ready = format!("{services}/kps-prometheus:9090/proxy/-/ready");

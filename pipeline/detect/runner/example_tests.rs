@@ -123,7 +123,7 @@ async fn the_worked_example_through_the_projects_detectors() {
         .unwrap();
     assert_eq!(
         window.keys().collect::<Vec<_>>(),
-        ["demand", "own_speed", "workload_facts"]
+        ["demand", "own_speed", "scaler_demand", "workload_facts"]
     );
     let detection = detect(&session, &queries, &inputs).await.unwrap();
     let one = |detector: &str| {
