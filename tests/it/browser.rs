@@ -21,9 +21,9 @@ use crate::stores::peers;
 fn installed() -> bool {
     let modules = peers().join("npm/node_modules/axe-core");
     let found = modules.exists()
-        && Command::new("chromium").arg("--version").output().is_ok()
+        && crate::approve_cli::has_chromium()
         && Command::new("node").arg("--version").output().is_ok();
-    let why = "chromium, node or axe-core is not installed";
+    let why = "node or axe-core is not installed";
     assert!(
         found || std::env::var("CI").as_deref() != Ok("true"),
         "{why}"

@@ -3,13 +3,12 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use idleproof::lake::StoreOptions;
 use idleproof::lake::bucket::Bucket;
 use serde_json::Value;
 
 use crate::loopback::Loopback;
 use crate::sample::{configuration, run, text};
-use crate::stores::{peers, start, words};
+use crate::stores::moto;
 
 async fn idleproof(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_idleproof"));
@@ -21,18 +20,9 @@ async fn idleproof(args: &[&str]) -> Output {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_lies_whole_in_a_bucket_and_its_digest_reaches_a_webhook() {
-    let args = |port: u16| words(&["-H", "127.0.0.1", "-p", &port.to_string()]);
-    let Some((_server, port)) = start(&peers().join("bin/moto_server"), args).await else {
+    let Some((_server, endpoint, options)) = moto("reports").await else {
         return;
     };
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let made = client
-        .put(format!("{endpoint}/reports"))
-        .send()
-        .await
-        .unwrap();
-    assert!(made.status().is_success());
     // The first address is refused for good, the second is busy once.
     let refuses = Loopback::start(|_| {
         b"HTTP/1.1 403 Forbidden\r\ncontent-length: 13\r\n\r\ninvalid_token".to_vec()
@@ -106,15 +96,6 @@ async fn a_run_lies_whole_in_a_bucket_and_its_digest_reaches_a_webhook() {
         "an address is a secret: {stderr}"
     );
 
-    let options: StoreOptions = [
-        ("endpoint", endpoint.as_str()),
-        ("region", "us-east-1"),
-        ("access_key_id", "test"),
-        ("secret_access_key", "test"),
-        ("allow_http", "true"),
-    ]
-    .into_iter()
-    .collect();
     let bucket = Bucket::open("s3://reports/fleet", &options).unwrap();
     let get = async |key: &str| {
         let found = bucket.get(key).await.unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::prometheus::{installed, start_prometheus};
+use crate::prometheus::{Server, installed, start_prometheus};
 use crate::sample::{root, text};
 
 /// A folder with the first cluster's blocks as a Prometheus would hold them.
@@ -18,6 +18,14 @@ fn blocks(folder: &Path) {
             fs::copy(block.join(name), to.join(name)).unwrap();
         }
     }
+}
+
+/// A Prometheus that holds them, and its address.
+async fn serve(folder: &Path) -> (Server, String) {
+    blocks(folder);
+    let server = start_prometheus(folder).await;
+    let url = format!("http://127.0.0.1:{}", server.port);
+    (server, url)
 }
 
 /// The program with a temporary folder of its own.
@@ -48,9 +56,7 @@ async fn a_first_look_needs_a_server_and_leaves_nothing_but_its_report() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    blocks(path);
-    let server = start_prometheus(path).await;
-    let url = format!("http://127.0.0.1:{}", server.port);
+    let (_server, url) = serve(path).await;
     let lists = root().join("sample-data/kubernetes/prod-a");
     let lists = lists.to_str().unwrap();
     let scan = [
@@ -96,6 +102,32 @@ async fn a_first_look_needs_a_server_and_leaves_nothing_but_its_report() {
     assert_eq!(again.status.code(), Some(2), "{}", text(&again.stderr));
     assert!(text(&again.stderr).contains("make the new folder `first`"));
 
+    // What cannot work is said before anything is read.
+    for (wrong, part) in [
+        (
+            &["--prometheus", "no address"][..],
+            "an http or https address",
+        ),
+        (
+            &["--service", "prometheus"],
+            "monitoring/prometheus-operated:9090",
+        ),
+        (
+            &["--prometheus", &url, "--out", "no/where.html"],
+            "no/where.html",
+        ),
+        (
+            &["--prometheus", &url, "--snapshots", "no-lists"],
+            "no-lists",
+        ),
+        (&[], "--prometheus URL"),
+    ] {
+        let output = idleproof(path, &[&["scan"], wrong].concat()).await;
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{err}");
+        assert!(err.contains(part) && !err.contains('\u{1b}'), "{err}");
+    }
+
     // A server that is not there: its name, and nothing left behind.
     let nowhere = ["scan", "--prometheus", "http://127.0.0.1:9", "--last", "2d"];
     let failed = idleproof(path, &nowhere).await;
@@ -111,9 +143,7 @@ async fn a_configuration_is_written_from_flags_and_its_sources_are_asked() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    blocks(path);
-    let server = start_prometheus(path).await;
-    let url = format!("http://127.0.0.1:{}", server.port);
+    let (_server, url) = serve(path).await;
     let args = [
         "init",
         "--prometheus",

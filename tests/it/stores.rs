@@ -225,24 +225,20 @@ async fn start_at(
     Some((server, port))
 }
 
-pub(crate) fn words(words: &[&str]) -> Vec<String> {
+fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s3_by_moto_keeps_the_contract() {
+/// An S3 with one bucket: its endpoint, and how a store is reached there.
+pub(crate) async fn moto(bucket: &str) -> Option<(Server, String, StoreOptions)> {
     let args = |port: u16| words(&["-H", "127.0.0.1", "-p", &port.to_string()]);
-    let Some((_server, port)) = start(&peers().join("bin/moto_server"), args).await else {
-        return;
-    };
+    let (server, port) = start(&peers().join("bin/moto_server"), args).await?;
     let endpoint = format!("http://127.0.0.1:{port}");
-    let made = reqwest::Client::new()
-        .put(format!("{endpoint}/bucket"))
-        .send()
-        .await
-        .unwrap();
-    assert!(made.status().is_success(), "{}", made.status());
-    let options: StoreOptions = [
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let made = client.put(format!("{endpoint}/{bucket}")).send().await;
+    let status = made.unwrap().status();
+    assert!(status.is_success(), "{status}");
+    let options = [
         ("endpoint", endpoint.as_str()),
         ("region", "us-east-1"),
         ("access_key_id", "test"),
@@ -251,6 +247,14 @@ async fn s3_by_moto_keeps_the_contract() {
     ]
     .into_iter()
     .collect();
+    Some((server, endpoint, options))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_by_moto_keeps_the_contract() {
+    let Some((_server, _, options)) = moto("bucket").await else {
+        return;
+    };
     let open = async |place: &str| {
         Lake::open_with(&format!("s3://bucket/{place}"), &options)
             .await
