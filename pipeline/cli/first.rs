@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+
 use super::error::CliError;
 use super::say;
 use crate::config::Config;
@@ -32,11 +34,55 @@ pub(super) enum Inventory {
     Lists(PathBuf),
 }
 
+/// The metrics server that a person names, if they do.
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// The metrics server; default: the cluster's own, found by its labels
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub prometheus: Option<String>,
+    /// The metrics server, reached through the cluster's API server
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME:PORT",
+        value_parser = parse_service,
+        conflicts_with = "prometheus"
+    )]
+    pub service: Option<String>,
+}
+
+fn parse_url(text: &str) -> Result<String, String> {
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.to_owned()),
+        _ => Err("give an http or https address, as in `http://prometheus:9090`".to_owned()),
+    }
+}
+
+fn parse_service(text: &str) -> Result<String, String> {
+    let place = ServicePlace::parse(text);
+    place.map(|place| place.to_string()).ok_or_else(|| {
+        "give a Service and its port, as in `monitoring/prometheus-operated:9090`".to_owned()
+    })
+}
+
+impl ServerArgs {
+    pub(super) fn named(&self) -> Option<Metrics> {
+        match (&self.prometheus, &self.service) {
+            (Some(url), _) => Some(Metrics::Url(url.clone())),
+            (None, Some(service)) => Some(Metrics::Service(service.clone())),
+            (None, None) => None,
+        }
+    }
+}
+
 /// How the cluster is reached.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct Access {
-    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig; default: its current one
+    #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+    /// A kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's service account
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 impl Access {
@@ -159,9 +205,13 @@ pub(super) fn cluster_name(context: Option<&str>) -> String {
 
 /// The metrics server of a cluster: the first that answers and holds something.
 pub(super) async fn find(access: &Access, in_pod: bool) -> Result<Metrics, CliError> {
-    let api = ClusterApi::connect(access.options())
-        .await
-        .map_err(IngestError::from)?;
+    let api = ClusterApi::connect(access.options()).await;
+    let api = api.map_err(|error| {
+        CliError::Usage(format!(
+            "no metrics server is named, and no cluster can be searched for one: {error}; or give the \
+             server's address with --prometheus URL"
+        ))
+    })?;
     let found = find_servers(&api).await.map_err(IngestError::from)?;
     let mut why = Vec::new();
     for server in &found {

@@ -2,13 +2,12 @@
 //! then asked. It overwrites nothing.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
 
 use clap::Args;
 
 use super::args::{CheckArgs, CheckOutput, CheckWhat, ConfigArg};
 use super::error::CliError;
-use super::first::{self, Access, First, Inventory, Metrics};
+use super::first::{self, Access, First, Inventory, Metrics, ServerArgs};
 use super::{check, say};
 use crate::exit::Exit;
 
@@ -16,25 +15,13 @@ use crate::exit::Exit;
 pub(super) struct InitArgs {
     #[command(flatten)]
     pub config: ConfigArg,
-    /// The metrics server; default: the cluster's own, found by its labels
-    #[arg(long, value_name = "URL")]
-    pub prometheus: Option<String>,
-    /// The metrics server, reached through the cluster's API server
-    #[arg(
-        long,
-        value_name = "NAMESPACE/NAME:PORT",
-        conflicts_with = "prometheus"
-    )]
-    pub service: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// What the cluster is called in the lake; default: its context
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// A context of the kubeconfig; default: its current one
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
-    /// A kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's service account
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub access: Access,
     /// Read no objects: kube-state-metrics alone says who holds a GPU
     #[arg(long)]
     pub no_kubernetes: bool,
@@ -65,10 +52,7 @@ pub(super) async fn init(args: &InitArgs) -> Result<Exit, CliError> {
             Ok(default.to_owned())
         }
     };
-    let access = Access {
-        kubeconfig: args.kubeconfig.clone(),
-        context: args.context.clone(),
-    };
+    let access = args.access.clone();
     let cluster = match &args.cluster {
         Some(name) => name.clone(),
         None => ask(
@@ -76,19 +60,17 @@ pub(super) async fn init(args: &InitArgs) -> Result<Exit, CliError> {
             &first::cluster_name(access.context.as_deref()),
         )?,
     };
-    let metrics = match (&args.prometheus, &args.service) {
-        (Some(url), _) => Metrics::Url(url.clone()),
-        (None, Some(service)) => Metrics::Service(service.clone()),
-        (None, None) => {
-            let url = ask(
-                "Prometheus' address? (nothing: look for it in the cluster)",
-                "",
-            )?;
-            if url.is_empty() {
-                first::find(&access, first::in_pod(&access)).await?
-            } else {
-                Metrics::Url(url)
-            }
+    let metrics = if let Some(named) = args.server.named() {
+        named
+    } else {
+        let url = ask(
+            "Prometheus' address? (nothing: look for it in the cluster)",
+            "",
+        )?;
+        if url.is_empty() {
+            first::find(&access, first::in_pod(&access)).await?
+        } else {
+            Metrics::Url(url)
         }
     };
     let reads = if args.no_kubernetes {

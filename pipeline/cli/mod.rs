@@ -56,6 +56,8 @@ mod ungoverned;
 mod verify;
 mod windowed;
 
+use std::io::IsTerminal as _;
+
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
@@ -93,7 +95,11 @@ pub fn main() -> Exit {
         let log = log.with_ansi(false).with_level(false);
         log.with_writer(logs::Lines).try_init()
     } else {
-        log.with_writer(std::io::stderr).try_init()
+        // Colours are for people: a file or a collector gets none.
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        log.with_ansi(colours)
+            .with_writer(std::io::stderr)
+            .try_init()
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

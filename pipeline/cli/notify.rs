@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::json;
 use url::Url;
 
-use super::error::CliError;
 use super::{now_ms, say};
 use crate::config::{Config, NotifyEvery, NotifySection};
 use crate::ingest::post_json;
@@ -94,19 +93,6 @@ fn message(link: Option<&str>, news: &News<'_>) -> String {
         used = longer;
     }
     text + &link
-}
-
-/// Where the report goes, checked once: a store's folder has nothing beside it for a key.
-pub(super) fn output_place(config: &Config) -> Result<String, CliError> {
-    let place = config.place(&config.file.report.output);
-    if place.contains("://") && config.file.approve.signing_key.is_none() {
-        return Err(CliError::Usage(
-            "[report] output is an object store: name the pipeline's key in [approve] signing_key, as it \
-             must not lie there"
-                .to_owned(),
-        ));
-    }
-    Ok(place)
 }
 
 #[cfg(test)]

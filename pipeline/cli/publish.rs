@@ -10,7 +10,7 @@ use super::conclude::Concluded;
 use super::error::CliError;
 use super::shelf::{Shelf, place_of, week_of};
 use super::stages::Workspace;
-use super::{CODE_VERSION, books, data, governance, outcomes, report_data, say};
+use super::{CODE_VERSION, books, data, governance, outcomes, report_data};
 use crate::approve::{
     Envelope, ManifestInput, PipelineKey, RecommendationEntry, Subject, statement_bytes,
 };
@@ -88,12 +88,6 @@ pub(super) async fn publish(
         .collect::<Result<Vec<Value>, CliError>>()?;
     let data = report_data::read(&session, &publication, &kept, window, shown.end_ms).await?;
     let (key, created) = PipelineKey::open_or_create(&books::key_path(config, output))?;
-    if created {
-        say(&format!(
-            "made the pipeline's signing key; verify with `{}.pub`",
-            books::key_path(config, output).display()
-        ));
-    }
     let mut books = books::Books::open(config, lake, key).await?;
     let imported = async {
         let mut imported = books.import(config).await?;
@@ -197,6 +191,12 @@ pub(super) async fn publish(
         format!("findings: {}", shown("findings.json")),
         format!("manifest: {}", shown("manifest.dsse.json")),
     ];
+    if created {
+        summary.push(format!(
+            "made the pipeline's signing key; verify with `{}.pub`",
+            books::key_path(config, output).display()
+        ));
+    }
     if !view.accepted.is_empty() {
         summary.insert(
             1,

@@ -35,7 +35,7 @@ pub(super) async fn read(
         publication: publication.number,
         code_version: CODE_VERSION.to_owned(),
         window,
-        price_basis: "list".to_owned(),
+        price_basis: price_basis(session, window).await?,
         clusters: publication.runs.keys().cloned().collect(),
         gpus: u64::try_from(gpus).unwrap_or(0),
         classes: classes(session, window).await?,
@@ -65,6 +65,21 @@ pub(super) async fn read(
             .map(|(name, digest)| (name.clone(), digest.clone()))
             .collect(),
         capacity_ms,
+    })
+}
+
+/// The rungs on which the ledger's costs rest, in words.
+async fn price_basis(session: &SessionContext, window: TimeWindow) -> Result<String, CliError> {
+    let sql = include_str!("../../queries/report/price_basis.sql");
+    let mut words = Vec::new();
+    for batch in window_rows(session, sql, window, window.end_ms).await? {
+        let basis = text(&batch, "basis")?;
+        words.extend((0..batch.num_rows()).map(|row| basis.value(row).to_owned()));
+    }
+    Ok(if words.is_empty() {
+        "no".to_owned()
+    } else {
+        words.join(" and ")
     })
 }
 
@@ -281,7 +296,11 @@ pub(super) fn finding(value: &Value) -> Result<FindingData, CliError> {
         confidence_because: words("confidence_because"),
         accepted: word("accepted"),
         coverage: money("coverage")?,
-        waste_gpu_ms: field("waste_gpu_ms").and_then(Value::as_i64).unwrap_or(0),
+        waste_gpu_ms: field("waste_gpu_ms")
+            .and_then(Value::as_i64)
+            .ok_or_else(|| {
+                CliError::Unexpected("a finding was kept without its `waste_gpu_ms`".to_owned())
+            })?,
         gross_window_usd: money("gross_window_usd")?,
         net_window_usd: money("net_window_usd")?,
         net_monthly_usd: money("net_monthly_usd")?,
@@ -343,9 +362,35 @@ fn change(one: &PlannedChange) -> ChangeData {
 }
 
 /// Evidence as people read it: GPU time in hours; everything else as it stands.
-fn readable(name: &str, value: &str) -> (String, String) {
-    match (name.strip_suffix("_gpu_ms"), value.parse::<i64>()) {
-        (Some(what), Ok(ms)) => (format!("{what} GPU-hours").replace('_', " "), gpu_hours(ms)),
-        _ => (name.replace('_', " "), value.to_owned()),
+pub(super) fn readable(name: &str, value: &str) -> (String, String) {
+    let Some(what) = name.strip_suffix("_gpu_ms") else {
+        return (name.replace('_', " "), value.to_owned());
+    };
+    // What is unknown is unknown in hours, too.
+    let hours = value
+        .parse()
+        .map_or_else(|_| value.to_owned(), |ms: i64| gpu_hours(ms));
+    (format!("{what} GPU-hours").replace('_', " "), hours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn gpu_time_is_read_in_hours_known_or_not() {
+        let shown = |name, value| readable(name, value);
+        assert_eq!(
+            shown("dark_gpu_ms", "5400000"),
+            ("dark GPU-hours".into(), "1.5".into())
+        );
+        assert_eq!(
+            shown("dark_gpu_ms", "unknown"),
+            ("dark GPU-hours".into(), "unknown".into())
+        );
+        assert_eq!(
+            shown("ready_replicas", "2"),
+            ("ready replicas".into(), "2".into())
+        );
     }
 }

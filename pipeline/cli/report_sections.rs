@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 use rust_decimal::Decimal;
 
@@ -138,11 +139,8 @@ async fn movers(session: &SessionContext, window: TimeWindow) -> Result<Vec<Move
     let sql = include_str!("../../queries/report/movers.sql");
     let mut rows = Vec::new();
     for batch in window_rows(session, sql, window, window.end_ms).await? {
-        let (cluster, namespace) = (text(&batch, "cluster")?, text(&batch, "namespace")?);
-        let (kind, name) = (
-            text(&batch, "workload_kind")?,
-            text(&batch, "workload_name")?,
-        );
+        let (cluster, name) = (text(&batch, "cluster")?, text(&batch, "workload_name")?);
+        let workloads = handles(&batch)?;
         let free = text(&batch, "free_product")?;
         let (before_ms, after_ms) = (int(&batch, "before_ms")?, int(&batch, "after_ms")?);
         let (before, after) = (usd(&batch, "before_usd")?, usd(&batch, "after_usd")?);
@@ -150,17 +148,11 @@ async fn movers(session: &SessionContext, window: TimeWindow) -> Result<Vec<Move
             usd(&batch, "before_waste_usd")?,
             usd(&batch, "after_waste_usd")?,
         );
-        for row in 0..batch.num_rows() {
+        for (row, workload) in workloads.into_iter().enumerate() {
             let what = if name.value(row).is_empty() {
                 format!("{}: {} held by nobody", cluster.value(row), free.value(row))
             } else {
-                format!(
-                    "{}/{}/{}/{}",
-                    cluster.value(row),
-                    namespace.value(row),
-                    kind.value(row),
-                    name.value(row)
-                )
+                workload
             };
             let usd = |column| usd_at(column, row).unwrap_or(Decimal::ZERO);
             rows.push(MoverData {
@@ -186,8 +178,7 @@ async fn tier_fit(
     for batch in window_rows(session, sql, window, window.end_ms).await? {
         let words = |name: &str| text(&batch, name);
         let numbers = |name: &str| int(&batch, name);
-        let (cluster, namespace) = (words("cluster")?, words("namespace")?);
-        let (kind, name) = (words("workload_kind")?, words("workload_name")?);
+        let workloads = handles(&batch)?;
         let (today, verdict) = (words("today")?, words("today_verdict")?);
         let cheapest = words("cheapest")?;
         let confidence = words("confidence")?;
@@ -196,13 +187,7 @@ async fn tier_fit(
         let (itl, other_itl) = (numbers("today_itl_ms")?, numbers("cheapest_itl_ms")?);
         let (cost, other_cost) = (usd(&batch, "today_usd")?, usd(&batch, "cheapest_usd")?);
         rows.extend((0..batch.num_rows()).map(|row| TierFitData {
-            workload: format!(
-                "{}/{}/{}/{}",
-                cluster.value(row),
-                namespace.value(row),
-                kind.value(row),
-                name.value(row)
-            ),
+            workload: workloads[row].clone(),
             today: today.value(row).to_owned(),
             verdict: verdict.value(row).to_owned(),
             today_replicas: int_at(&replicas, row),
@@ -222,24 +207,14 @@ async fn memory(session: &SessionContext, window: TimeWindow) -> Result<Vec<Memo
     let sql = include_str!("../../queries/report/memory.sql");
     let mut rows = Vec::new();
     for batch in window_rows(session, sql, window, window.end_ms).await? {
-        let (cluster, namespace) = (text(&batch, "cluster")?, text(&batch, "namespace")?);
-        let (kind, name) = (
-            text(&batch, "workload_kind")?,
-            text(&batch, "workload_name")?,
-        );
+        let workloads = handles(&batch)?;
         let product = text(&batch, "gpu_product")?;
         let gpus = int(&batch, "gpus")?;
         let (total, used) = (int(&batch, "total_mib")?, int(&batch, "used_mib")?);
         let (dram, samples) = (int(&batch, "dram_ppm_sum")?, int(&batch, "dram_samples")?);
         let (busiest, kv) = (int(&batch, "busiest_ppm")?, int(&batch, "kv_ppm")?);
         rows.extend((0..batch.num_rows()).map(|row| MemoryData {
-            workload: format!(
-                "{}/{}/{}/{}",
-                cluster.value(row),
-                namespace.value(row),
-                kind.value(row),
-                name.value(row)
-            ),
+            workload: workloads[row].clone(),
             gpu_product: text_at(&product, row),
             gpus: gpus.value(row),
             total_mib: int_at(&total, row),
@@ -251,4 +226,20 @@ async fn memory(session: &SessionContext, window: TimeWindow) -> Result<Vec<Memo
         }));
     }
     Ok(rows)
+}
+
+/// `cluster/namespace/kind/name` of each row.
+fn handles(batch: &RecordBatch) -> Result<Vec<String>, CliError> {
+    let (cluster, namespace) = (text(batch, "cluster")?, text(batch, "namespace")?);
+    let (kind, name) = (text(batch, "workload_kind")?, text(batch, "workload_name")?);
+    let handle = |row| {
+        format!(
+            "{}/{}/{}/{}",
+            cluster.value(row),
+            namespace.value(row),
+            kind.value(row),
+            name.value(row)
+        )
+    };
+    Ok((0..batch.num_rows()).map(handle).collect())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::args::{FailOn, RunArgs};
 use super::error::CliError;
 use super::notify::{self, News};
-use super::shelf::Shelf;
+use super::shelf::{self, Shelf};
 use super::stages::Workspace;
 use super::{conclude, publish, say, sources};
 use crate::config::Config;
@@ -45,7 +45,7 @@ pub(super) async fn run(args: &RunArgs, now_ms: i64) -> Result<Exit, CliError> {
         to: args.span.to,
         output: match &args.output {
             Some(folder) => folder.to_string_lossy().into_owned(),
-            None => notify::output_place(&config)?,
+            None => shelf::output_place(&config)?,
         },
         lease_wait: Duration::from_secs(args.lease_wait),
         no_ingest: args.no_ingest,

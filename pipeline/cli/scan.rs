@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::evidence::replace;
-use super::first::{self, Access, First, Inventory, Metrics};
+use super::first::{self, Access, First, Inventory, ServerArgs};
 use super::output::{plain, table_text};
 use super::run::{self, Asked};
 use super::say;
@@ -22,22 +22,11 @@ const SHOWN: usize = 15;
 
 #[derive(Debug, Args)]
 pub(super) struct ScanArgs {
-    /// The metrics server; default: the cluster's own, found by its labels
-    #[arg(long, value_name = "URL")]
-    pub prometheus: Option<String>,
-    /// The metrics server, reached through the cluster's API server
-    #[arg(
-        long,
-        value_name = "NAMESPACE/NAME:PORT",
-        conflicts_with = "prometheus"
-    )]
-    pub service: Option<String>,
-    /// A context of the kubeconfig; default: its current one, but with --prometheus no cluster
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
-    /// A kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's service account
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// How the cluster is reached; with --prometheus alone none is read
+    #[command(flatten)]
+    pub access: Access,
     /// Lists that `idleproof snapshot --out` wrote, instead of a cluster's API
     #[arg(long, value_name = "DIR", conflicts_with_all = ["context", "kubeconfig", "service"], requires = "prometheus")]
     pub snapshots: Option<PathBuf>,
@@ -108,20 +97,21 @@ impl Drop for Folder {
 }
 
 pub(super) async fn scan(args: &ScanArgs, now_ms: i64) -> Result<Exit, CliError> {
-    let access = Access {
-        kubeconfig: args.kubeconfig.clone(),
-        context: args.context.clone(),
-    };
+    let access = args.access.clone();
     let named = access.context.is_some() || access.kubeconfig.is_some();
-    let metrics = match (&args.prometheus, &args.service) {
-        (Some(url), _) => Metrics::Url(url.clone()),
-        (None, Some(service)) => Metrics::Service(service.clone()),
-        (None, None) => first::find(&access, first::in_pod(&access)).await?,
+    probe(&args.out)?;
+    if let Some(folder) = &args.snapshots {
+        std::fs::read_dir(folder)
+            .map_err(|error| CliError::file("read the snapshots in", folder, error))?;
+    }
+    let metrics = match args.server.named() {
+        Some(metrics) => metrics,
+        None => first::find(&access, first::in_pod(&access)).await?,
     };
     let inventory = match &args.snapshots {
         Some(folder) => Inventory::Lists(absolute(folder)?),
         // A server that is named need not be the current context's.
-        None if args.prometheus.is_some() && !named => {
+        None if args.server.prometheus.is_some() && !named => {
             say(
                 "no cluster is read: kube-state-metrics alone says who holds a GPU; --context NAME adds \
                  owners, models and what to change",
@@ -163,10 +153,20 @@ pub(super) async fn scan(args: &ScanArgs, now_ms: i64) -> Result<Exit, CliError>
             return Err(CliError::Usage("interrupted: nothing was kept".to_owned()));
         }
     };
+    let view = &published.view;
+    if view.gpus == 0 {
+        return Err(CliError::Usage(format!(
+            "no GPU was seen in the closed days {} to {}: a day closes at 06:00 UTC of the next one, so a \
+             server needs a whole day and six hours of it, and dcgm-exporter's or kube-state-metrics' \
+             series; `idleproof init` and `idleproof check --advise` say what is lacking",
+            day(&view.window_start),
+            day(&view.window_end)
+        )));
+    }
     replace(&args.out, &published.html)?;
     let mut stdout = std::io::stdout();
     let bold = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let mut page = page(&published.view, bold);
+    let mut page = page(view, bold);
     let _ = writeln!(page, "\nreport: {}", args.out.display());
     if folder.kept {
         let _ = writeln!(
@@ -183,8 +183,25 @@ pub(super) async fn scan(args: &ScanArgs, now_ms: i64) -> Result<Exit, CliError>
     Ok(Exit::Done)
 }
 
+/// Finds out before minutes of work whether the report can be written where it is to go.
+fn probe(out: &Path) -> Result<(), CliError> {
+    let wrong = |error| CliError::file("write the report to", out, error);
+    if out.is_dir() {
+        return Err(wrong(std::io::ErrorKind::IsADirectory.into()));
+    }
+    let beside = out.with_file_name(format!(".probe-{}", std::process::id()));
+    std::fs::write(&beside, b"")
+        .and_then(|()| std::fs::remove_file(&beside))
+        .map_err(wrong)
+}
+
 fn absolute(path: &Path) -> Result<PathBuf, CliError> {
     std::path::absolute(path).map_err(|error| CliError::file("find", path, error))
+}
+
+/// The day of a time.
+fn day(time: &str) -> String {
+    time.chars().take(10).collect()
 }
 
 /// What the terminal shows.
@@ -196,7 +213,6 @@ fn page(view: &ReportView, bold: bool) -> String {
             format!("{text}\n")
         }
     };
-    let day = |time: &str| time.chars().take(10).collect::<String>();
     let head = &view.headline;
     let mut page = title(&format!(
         "{} · {} to {} · {} GPUs · {} prices",

@@ -84,6 +84,19 @@ impl Shelf {
     }
 }
 
+/// Where the report goes, checked once: a store's folder has nothing beside it for a key.
+pub(super) fn output_place(config: &Config) -> Result<String, CliError> {
+    let place = config.place(&config.file.report.output);
+    if place.contains("://") && config.file.approve.signing_key.is_none() {
+        return Err(CliError::Usage(
+            "[report] output is an object store: name the pipeline's key in [approve] signing_key, as it \
+             must not lie there"
+                .to_owned(),
+        ));
+    }
+    Ok(place)
+}
+
 /// `YYYY/Www/<publication>`.
 pub(super) fn place_of(window: TimeWindow, publication: u64) -> String {
     format!("{}/{publication}", week_of(window))

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::data::DayClasses;
 use super::format::gpu_hours;
-use super::view::{CLASSES, DayClasses, is_waste};
+use super::view::{CLASSES, is_waste};
 
 /// Height of the drawing area in SVG units.
 const HEIGHT: i64 = 160;

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
+use super::data::{FindingData, ReportData, WorkloadRow};
 use super::format::{gpu_hours, percent, usd};
-use super::view::{CLASSES, FindingData, ReportData, WorkloadRow};
+use super::view::CLASSES;
 use crate::model::time::{DAY_MS, format_ms};
 
 /// Workloads whose cost moved most that are shown.

@@ -6,6 +6,7 @@
 
 mod chart;
 mod compare;
+mod data;
 mod format;
 mod governance;
 mod limits;
@@ -15,6 +16,10 @@ mod sections;
 mod view;
 
 pub use compare::Comparison;
+pub use data::{
+    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
+    RecommendationData, ReportData, WorkloadRow,
+};
 pub use format::{gpu_hours, percent, usd};
 pub use governance::{GovernanceView, OutcomeView, ScoreView};
 pub use openmetrics::{Gauge, GaugeSample, openmetrics};
@@ -22,10 +27,7 @@ pub use render::Renderer;
 pub use sections::{
     MemoryData, MoverData, Sections, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
 };
-pub use view::{
-    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
-    RecommendationData, ReportData, ReportView, WorkloadRow,
-};
+pub use view::ReportView;
 
 use std::path::PathBuf;
 

@@ -237,7 +237,11 @@ fn tier_fit(row: &TierFitData) -> TierFitView {
     TierFitView {
         workload: row.workload.clone(),
         today: at(&row.today, row.today_replicas),
-        today_cost: money(row.today_usd),
+        // Without replicas that would carry the peak there is nothing to price.
+        today_cost: match row.today_replicas {
+            Some(_) => money(row.today_usd),
+            None => "–".to_owned(),
+        },
         today_latency: latency(row.today_itl_ms),
         cheapest: row.cheapest.as_ref().map_or_else(
             || "none is sure to carry it".to_owned(),

@@ -292,7 +292,7 @@ SELECT
   COALESCE(scaler, 'none') AS ev_queue_told_by,
   empty_ms AS ev_dark_beside_an_empty_queue_gpu_ms,
   waited_ms AS ev_dark_while_its_queue_waited_gpu_ms,
-  moved_ms AS ev_unknown_while_its_gpu_moved_ms,
+  moved_ms AS ev_unknown_while_it_moved_gpu_ms,
   unknown_ms AS ev_unknown_gpu_ms
 FROM texts
 ORDER BY cluster, namespace, workload_kind, workload_name

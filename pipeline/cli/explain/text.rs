@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use crate::cli::report_data;
 use crate::model::time::{HOUR_MS, format_ms};
 use crate::report::{gpu_hours, usd};
 
@@ -236,12 +237,7 @@ fn evidence(finding: &Value) -> Vec<(String, String)> {
         .flatten()
         .filter_map(|pair| {
             let (name, value) = (pair[0].as_str()?, pair[1].as_str()?);
-            Some(match (name.strip_suffix("_gpu_ms"), value.parse::<i64>()) {
-                (Some(what), Ok(ms)) => {
-                    (format!("{what} GPU-hours").replace('_', " "), gpu_hours(ms))
-                }
-                _ => (name.replace('_', " "), value.to_owned()),
-            })
+            Some(report_data::readable(name, value))
         })
         .collect()
 }
