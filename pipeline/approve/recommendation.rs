@@ -12,7 +12,7 @@ use crate::model::canonical::{sha256_hex, to_canonical};
 use crate::model::time::parse_ms;
 
 /// Members that the manifest adds to a recommendation's own.
-const ADDED: [&str; 2] = ["sha256", "evidence_sha256"];
+const ADDED: [&str; 3] = ["sha256", "evidence_sha256", "ticket"];
 
 /// One change that the manifest proposes.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct Recommendation {
     pub not_possible: Option<String>,
     /// What it rests on, as the manifest binds it.
     pub evidence_sha256: Option<String>,
+    /// Where people speak of it: bound by the manifest, no part of what is approved.
+    pub ticket: Option<String>,
     /// All of it.
     pub value: Value,
 }
@@ -141,6 +143,10 @@ impl Recommendation {
                 .map(str::to_owned),
             evidence_sha256: fields
                 .get("evidence_sha256")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            ticket: fields
+                .get("ticket")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
             value: own,

@@ -34,6 +34,9 @@ pub fn review(recommendation: &Recommendation, policy: Option<&Policy>, now_ms: 
     if let Some(sha256) = &r.evidence_sha256 {
         line(format!("  evidence  {}", visible(sha256)));
     }
+    if let Some(ticket) = &r.ticket {
+        line(format!("  ticket    {}", visible(ticket)));
+    }
     let usd = |name: &str| {
         r.text(name)
             .map_or("unknown".to_owned(), |text| format!("${}", visible(text)))

@@ -30,6 +30,8 @@ pub struct RecommendationEntry {
     /// Its canonical JSON as `recommendations.json` holds it.
     pub content: Value,
     pub evidence_sha256: String,
+    /// Where people speak of it; outside its digest, so that a ticket may be opened later.
+    pub ticket: Option<String>,
 }
 
 /// Everything that the predicate says.
@@ -93,5 +95,8 @@ fn recommendation(entry: &RecommendationEntry) -> Result<Value, ApproveError> {
     let sha256 = sha256_hex(to_canonical(&value)?.as_bytes());
     value["sha256"] = sha256.into();
     value["evidence_sha256"] = entry.evidence_sha256.clone().into();
+    if let Some(ticket) = &entry.ticket {
+        value["ticket"] = ticket.clone().into();
+    }
     Ok(value)
 }

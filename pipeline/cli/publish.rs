@@ -1,6 +1,7 @@
 //! Owns the end of a run: publication, then the report, the findings and the signed manifest, put
 //! onto the `shelf` together.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rust_decimal::Decimal;
@@ -10,9 +11,9 @@ use super::conclude::Concluded;
 use super::error::CliError;
 use super::shelf::{Shelf, place_of, week_of};
 use super::stages::Workspace;
-use super::{CODE_VERSION, books, data, governance, outcomes, report_data};
+use super::{CODE_VERSION, books, data, governance, outcomes, report_data, say};
 use crate::approve::{
-    Envelope, ManifestInput, PipelineKey, RecommendationEntry, Subject, statement_bytes,
+    Envelope, ManifestInput, PipelineKey, RecommendationEntry, Subject, statement_bytes, visible,
 };
 use crate::detect::Finding;
 use crate::lake::{LakeView, PublicationDetails};
@@ -143,7 +144,11 @@ pub(super) async fn publish(
                 sha256: sha256_hex(bytes),
             })
             .collect(),
-        recommendations: recommendations(findings, &concluded.evidence.digest)?,
+        recommendations: recommendations(
+            findings,
+            &concluded.evidence.digest,
+            &config.file.tickets,
+        )?,
         checkpoint: imported.head.as_ref().map(|head| head.note.clone()),
     };
     let envelope = Envelope::sign(&statement_bytes(&manifest)?, &books.key)?.to_bytes()?;
@@ -264,15 +269,32 @@ fn recommendations_json(findings: &[Finding]) -> Result<String, CliError> {
 fn recommendations(
     findings: &[Finding],
     evidence: &str,
+    tickets: &BTreeMap<String, String>,
 ) -> Result<Vec<RecommendationEntry>, CliError> {
     let mut entries = Vec::new();
+    let mut named = BTreeSet::new();
     for finding in findings {
         // What is bound is what was written, byte for byte.
         if let Some(content) = finding.recommendation_value()? {
+            let id = content["recommendation_id"].as_str().unwrap_or_default();
+            let ticket = [id, &finding.finding_id, &finding.handle]
+                .into_iter()
+                .find_map(|name| tickets.get_key_value(name));
+            named.extend(ticket.map(|(name, _)| name));
             entries.push(RecommendationEntry {
                 content,
                 evidence_sha256: evidence.to_owned(),
+                ticket: ticket.map(|(_, ticket)| ticket.clone()),
             });
+        }
+    }
+    for (name, ticket) in tickets {
+        if !named.contains(name) {
+            say(&format!(
+                "note: `{}` has the ticket {}, and nothing is recommended for it in this window",
+                visible(name),
+                visible(ticket)
+            ));
         }
     }
     Ok(entries)

@@ -42,6 +42,11 @@ pub struct ConfigFile {
     /// Findings that a person accepts as waste for now.
     #[serde(rename = "accept", default)]
     pub accepts: Vec<AcceptSection>,
+    /// Where people speak of a finding: its handle or id, or its recommendation's id → a ticket's
+    /// number or address. It stands beside the recommendation in the manifest and is no part of it:
+    /// a ticket that is opened later takes no approval away.
+    #[serde(default)]
+    pub tickets: BTreeMap<String, String>,
     #[serde(default)]
     pub detectors: DetectorsSection,
     /// Who stands before whom where no object says so.

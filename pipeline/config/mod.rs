@@ -265,6 +265,16 @@ impl Config {
                 )));
             }
         }
+        for (finding, ticket) in &file.tickets {
+            if ticket.trim().is_empty()
+                || ticket.len() > 200
+                || ticket.chars().any(char::is_control)
+            {
+                return Err(invalid(format!(
+                    "[tickets] {finding}: give a ticket's number or address, of one line and at most 200 bytes"
+                )));
+            }
+        }
         for word in &file.team.order {
             let label = word
                 .strip_prefix("label:")

@@ -308,6 +308,26 @@ fn an_acceptance_names_what_why_who_and_until_when() {
 }
 
 #[test]
+fn a_ticket_is_one_short_line() {
+    let with = |ticket: &str| {
+        let text = format!(
+            "[lake]\nurl = \"./lake\"\n[[cluster]]\nname = \"c\"\n[tickets]\nIP-2345 = {ticket}\n"
+        );
+        Config::parse(Path::new("idleproof.toml"), &text)
+    };
+    let known = with("\"https://tracker.example/OPS-123\"").unwrap();
+    assert_eq!(
+        known.file.tickets["IP-2345"],
+        "https://tracker.example/OPS-123"
+    );
+    let long = format!("\"{}\"", "x".repeat(201));
+    for broken in ["\" \"", "\"a\\nb\"", long.as_str()] {
+        let error = with(broken).unwrap_err().to_string();
+        assert!(error.contains("[tickets] IP-2345"), "{error}");
+    }
+}
+
+#[test]
 fn an_objective_is_one_limit_or_both() {
     let with = |limits: &str| {
         let text = format!(

@@ -154,6 +154,7 @@ async fn what_is_reviewed_is_all_that_is_signed_and_equal_input_gives_equal_byte
         "  where     prod-a · chat · deployment.apps/llama".to_owned(),
         format!("  sha256    {sha256}"),
         format!("  evidence  {}", "ee".repeat(32)),
+        "  ticket    OPS-7".to_owned(),
         "  saves     $4000.00 a month (80 % range $4000.00 to $4000.00; realisable unknown; prices: list)".to_owned(),
         "  risk      low".to_owned(),
         "  disruption none".to_owned(),

@@ -164,6 +164,7 @@ impl World {
                 .map(|content| RecommendationEntry {
                     content: content.clone(),
                     evidence_sha256: "ee".repeat(32),
+                    ticket: Some("OPS-7".to_owned()),
                 })
                 .collect(),
             checkpoint: None,

@@ -6,7 +6,9 @@
     reason = "helpers of tests, outside test functions"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -56,6 +58,10 @@ match = {namespace = \"legacy\"}
 reason = \"was to be gone in October\"
 by = \"bo@example.com\"
 until = \"2026-11-01\"
+
+[tickets]
+\"dark-capacity/prod-a/legacy/deployment.apps/mistral-7b-canary\" = \"https://tracker.example/OPS-123?a=1\"
+\"dark-capacity/prod-a/legacy/deployment.apps/gone\" = \"OPS-9\"
 ";
 
 #[test]
@@ -128,6 +134,37 @@ fn an_acceptance_and_a_rule_of_ones_own_change_what_is_asked_and_nothing_else() 
     );
     let expired = "dark-capacity/prod-a/legacy/deployment.apps/mistral-7b-canary";
     assert_eq!(one(expired, &findings)["state"], "open");
+    // A ticket stands beside what is approved and changes nothing of it.
+    assert!(
+        stderr.contains("`dark-capacity/prod-a/legacy/deployment.apps/gone` has the ticket OPS-9"),
+        "{stderr}"
+    );
+    let bound = |report: &Path| -> BTreeMap<String, (Value, Value)> {
+        let envelope: Value =
+            serde_json::from_slice(&fs::read(report.join("manifest.dsse.json")).unwrap()).unwrap();
+        let payload = base64::Engine::decode(
+            &base64::engine::general_purpose::STANDARD,
+            envelope["payload"].as_str().unwrap(),
+        )
+        .unwrap();
+        let statement: Value = serde_json::from_slice(&payload).unwrap();
+        let all = statement["predicate"]["recommendations"]
+            .as_array()
+            .unwrap();
+        all.iter()
+            .map(|r| {
+                let handle = r["finding_handle"].as_str().unwrap().to_owned();
+                (handle, (r["sha256"].clone(), r["ticket"].clone()))
+            })
+            .collect()
+    };
+    let (before, after) = (bound(&whole.report), bound(&report));
+    assert_eq!(before[expired], (after[expired].0.clone(), Value::Null));
+    assert_eq!(after[expired].1, "https://tracker.example/OPS-123?a=1");
+    assert!(!after.contains_key(dark));
+    let others = after.iter().filter(|(_, (_, ticket))| !ticket.is_null());
+    assert_eq!(others.count(), 1);
+
     let markdown = fs::read_to_string(report.join("report.md")).unwrap();
     assert!(markdown.contains("## Accepted waste"), "{markdown}");
 

@@ -90,6 +90,9 @@ pub(super) fn markdown(
             code(&r.id),
             code(&candidate.standing.approvals.join(", "))
         ));
+        if let Some(ticket) = &r.ticket {
+            line(format!("- ticket {}", code(ticket)));
+        }
         if let Some(why) = &r.not_possible {
             line(format!("- by hand: {}", code(why)));
         }

@@ -41,6 +41,7 @@ fn input(report: &[u8]) -> ManifestInput {
                 "net_monthly_usd": "1210.00",
             }),
             evidence_sha256: "ef".repeat(32),
+            ticket: None,
         }],
         checkpoint: None,
     }
