@@ -5,7 +5,8 @@
 
 pub mod bootstrap;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
@@ -28,7 +29,8 @@ pub struct Resource {
 /// GPU-milliseconds that a finding takes from one resource in one hour, and what it needs instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    pub resource: Resource,
+    /// Shared: a month of one workload's hours is hundreds of claims on few resources.
+    pub resource: Arc<Resource>,
     pub hour_ms: i64,
     pub ms_freed: i64,
     pub ms_added: i64,
@@ -45,14 +47,14 @@ pub enum ClaimFault {
         resource.workload_name, resource.gpu_product, resource.price_key
     )]
     TooMuch {
-        resource: Box<Resource>,
+        resource: Arc<Resource>,
         hour_ms: i64,
         claimed: i64,
         left: i64,
     },
     #[error("its claim on class `{}` of `{}` in the hour {hour_ms} is negative: {ms} ms", resource.class, resource.workload_name)]
     Negative {
-        resource: Box<Resource>,
+        resource: Arc<Resource>,
         hour_ms: i64,
         ms: i64,
     },
@@ -63,15 +65,15 @@ pub enum ClaimFault {
 /// The milliseconds that nobody has claimed yet, by resource and hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claimable {
-    resources: BTreeMap<Resource, BTreeMap<i64, i64>>,
+    resources: BTreeMap<Arc<Resource>, BTreeMap<i64, i64>>,
 }
 
 impl Claimable {
     /// Adds ledger milliseconds.
-    pub fn add(&mut self, resource: Resource, hour_ms: i64, ms: i64) {
+    pub fn add(&mut self, resource: impl Into<Arc<Resource>>, hour_ms: i64, ms: i64) {
         *self
             .resources
-            .entry(resource)
+            .entry(resource.into())
             .or_default()
             .entry(hour_ms)
             .or_default() += ms;
@@ -87,7 +89,7 @@ impl Claimable {
     }
 
     /// Resources and hours with something left, in order.
-    pub fn rows(&self) -> impl Iterator<Item = (&Resource, i64, i64)> {
+    pub fn rows(&self) -> impl Iterator<Item = (&Arc<Resource>, i64, i64)> {
         self.resources.iter().flat_map(|(resource, hours)| {
             hours
                 .iter()
@@ -98,34 +100,55 @@ impl Claimable {
 
     /// Whether all claims together fit into what is left.
     pub fn check<'a>(&self, claims: impl IntoIterator<Item = &'a Claim>) -> Result<(), ClaimFault> {
-        let mut sums: BTreeMap<(&Resource, i64), i64> = BTreeMap::new();
+        // Most claims follow one of the same resource: each is looked up once.
+        let mut numbers: BTreeMap<&Resource, usize> = BTreeMap::new();
+        let mut last: Option<(&Arc<Resource>, usize)> = None;
+        let mut sums: HashMap<(usize, i64), (i64, &Claim)> = HashMap::new();
         for claim in claims {
             for ms in [claim.ms_freed, claim.ms_added] {
                 if ms < 0 {
                     return Err(ClaimFault::Negative {
-                        resource: Box::new(claim.resource.clone()),
+                        resource: Arc::clone(&claim.resource),
                         hour_ms: claim.hour_ms,
                         ms,
                     });
                 }
             }
-            let sum = sums.entry((&claim.resource, claim.hour_ms)).or_default();
+            let number = match last {
+                Some((known, number)) if Arc::ptr_eq(known, &claim.resource) => number,
+                _ => {
+                    let next = numbers.len();
+                    *numbers.entry(&claim.resource).or_insert(next)
+                }
+            };
+            last = Some((&claim.resource, number));
+            let (sum, _) = sums.entry((number, claim.hour_ms)).or_insert((0, claim));
             *sum = sum
                 .checked_add(claim.ms_freed)
                 .ok_or(ClaimFault::Overflow)?;
         }
-        for ((resource, hour_ms), claimed) in sums {
-            let left = self.left(resource, hour_ms);
-            if claimed > left {
-                return Err(ClaimFault::TooMuch {
-                    resource: Box::new(resource.clone()),
-                    hour_ms,
-                    claimed,
-                    left,
-                });
-            }
+        let hours: HashMap<usize, Option<&BTreeMap<i64, i64>>> = numbers
+            .iter()
+            .map(|(resource, number)| (*number, self.resources.get(*resource)))
+            .collect();
+        let fault = sums
+            .into_iter()
+            .filter_map(|((number, hour_ms), (claimed, claim))| {
+                let known = hours.get(&number).copied().flatten();
+                let left = known.and_then(|hours| hours.get(&hour_ms)).copied();
+                let left = left.unwrap_or(0);
+                (claimed > left).then_some((&claim.resource, hour_ms, claimed, left))
+            })
+            .min();
+        match fault {
+            None => Ok(()),
+            Some((resource, hour_ms, claimed, left)) => Err(ClaimFault::TooMuch {
+                resource: Arc::clone(resource),
+                hour_ms,
+                claimed,
+                left,
+            }),
         }
-        Ok(())
     }
 
     /// Takes the claims out of what is left; nothing is taken when they do not fit.

@@ -7,12 +7,13 @@
 //! nobody claims counts as held, free slots included, so the bill of today is the start. Nodes under
 //! a commitment are paid until it ends. Pure; called by `runner`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
 use super::economics::packing::{Items, nodes_for};
-use super::netting::{Claim, Claimable, PriceList};
+use super::netting::{Claim, Claimable, Price, PriceList, Resource};
 use crate::model::time::HOUR_MS;
 
 /// Nodes of one kind in one cluster.
@@ -20,14 +21,75 @@ type Pool = (String, String);
 /// Namespace, kind and name; blank where nobody holds the time.
 type Holder = [String; 3];
 
+/// One pool's hours and who holds time in them, by number.
+#[derive(Debug, Default)]
+struct PoolBill {
+    numbers: BTreeMap<Holder, usize>,
+    holders: Vec<Replicas>,
+    hours: BTreeMap<i64, Hour>,
+}
+
 /// What one pool holds in one hour.
 #[derive(Debug, Default)]
 struct Hour {
-    held: BTreeMap<Holder, i64>,
+    /// By the holder's number.
+    held: BTreeMap<usize, i64>,
+    /// The same as pieces: size in thousandths of a GPU → how many. Kept beside, as an hour is packed
+    /// once for every finding that touches it.
+    pieces: BTreeMap<i64, i64>,
     /// Time that earlier findings brought here.
     added_ms: i64,
     /// GPU-milliseconds of the nodes that are paid.
     paid_ms: i64,
+}
+
+impl Hour {
+    fn held(&self, holder: usize) -> i64 {
+        self.held.get(&holder).copied().unwrap_or(0)
+    }
+
+    /// Lets a holder of replicas of one size hold so much.
+    fn hold(&mut self, holder: usize, ms: i64, gpu_milli: i64) {
+        let before = self.held.insert(holder, ms).unwrap_or(0);
+        for (ms, sign) in [(before, -1), (ms, 1)] {
+            let Some((size, count)) = piece(ms, gpu_milli) else {
+                continue;
+            };
+            let pieces = self.pieces.entry(size).or_default();
+            *pieces += sign * count;
+            if *pieces == 0 {
+                self.pieces.remove(&size);
+            }
+        }
+    }
+
+    fn items(&self) -> Vec<Items> {
+        let mut pieces = self.pieces.clone();
+        if self.added_ms > 0 {
+            let (whole, rest) = (self.added_ms / HOUR_MS, self.added_ms % HOUR_MS);
+            *pieces.entry(1000).or_default() += whole;
+            if rest > 0 {
+                *pieces.entry((rest * 1000 / HOUR_MS).max(1)).or_default() += 1;
+            }
+        }
+        pieces
+            .into_iter()
+            .map(|(gpu_milli, count)| Items { gpu_milli, count })
+            .collect()
+    }
+}
+
+/// What time of a holder takes of nodes: size and number of its replicas. A part of an hour still needs
+/// its node in it, as long as it is whole GPUs that stay.
+fn piece(ms: i64, gpu_milli: i64) -> Option<(i64, i64)> {
+    let full = gpu_milli.saturating_mul(HOUR_MS) / 1000;
+    if ms <= 0 {
+        None
+    } else if gpu_milli < 1000 && ms < full {
+        Some(((ms * 1000 / HOUR_MS).max(1), 1))
+    } else {
+        Some((gpu_milli, if full > 0 { (ms + full - 1) / full } else { 0 }))
+    }
 }
 
 /// What one workload is made of.
@@ -52,7 +114,8 @@ impl Replicas {
 /// The bill of the window as findings change it.
 #[derive(Debug, Default)]
 pub(super) struct Bill {
-    hours: BTreeMap<Pool, BTreeMap<i64, Hour>>,
+    numbers: BTreeMap<Pool, usize>,
+    pools: Vec<PoolBill>,
     /// By cluster and holder.
     sizes: BTreeMap<(String, Holder), Replicas>,
 }
@@ -72,141 +135,164 @@ impl Bill {
     /// The bill before any finding, and what each workload is made of.
     pub(super) fn new(whole: &Claimable, sizes: BTreeMap<[String; 4], Replicas>) -> Self {
         let mut bill = Self {
-            hours: BTreeMap::new(),
             sizes: sizes
                 .into_iter()
                 .map(|([cluster, namespace, kind, name], replicas)| {
                     ((cluster, [namespace, kind, name]), replicas)
                 })
                 .collect(),
+            ..Self::default()
         };
+        let mut last: Option<(&Arc<Resource>, Place)> = None;
         for (resource, hour_ms, ms) in whole.rows() {
-            let pool = (resource.cluster.clone(), resource.price_key.clone());
-            let hour = bill
-                .hours
-                .entry(pool)
-                .or_default()
-                .entry(hour_ms)
-                .or_default();
-            *hour.held.entry(holder(resource)).or_default() += ms;
+            let place = match last {
+                Some((known, place)) if Arc::ptr_eq(known, resource) => place,
+                _ => bill.place(resource),
+            };
+            last = Some((resource, place));
+            let pool = &mut bill.pools[place.pool];
+            let gpu_milli = pool.holders[place.holder].gpu_milli;
+            let hour = pool.hours.entry(hour_ms).or_default();
+            hour.hold(place.holder, hour.held(place.holder) + ms, gpu_milli);
             hour.paid_ms += ms;
         }
         bill
     }
 
+    fn pool(&mut self, pool: Pool) -> usize {
+        let next = self.pools.len();
+        let number = *self.numbers.entry(pool).or_insert(next);
+        if number == next {
+            self.pools.push(PoolBill::default());
+        }
+        number
+    }
+
+    fn place(&mut self, resource: &Resource) -> Place {
+        let pool = self.pool((resource.cluster.clone(), resource.price_key.clone()));
+        let mut key = (
+            resource.cluster.clone(),
+            [
+                resource.namespace.clone(),
+                resource.workload_kind.clone(),
+                resource.workload_name.clone(),
+            ],
+        );
+        let known = self.sizes.get(&key).copied();
+        let here = &mut self.pools[pool];
+        let next = here.holders.len();
+        let holder = *here
+            .numbers
+            .entry(std::mem::take(&mut key.1))
+            .or_insert(next);
+        if holder == next {
+            let size = known.map(|replicas| replicas.gpu_milli);
+            here.holders.push(Replicas {
+                gpu_milli: size.filter(|milli| *milli > 0).unwrap_or(1000),
+                floor: 0,
+            });
+        }
+        // A GPU that is fed does its waiting work sooner, and goes only with a replica: what is starved
+        // down to the floor saves time and no GPU.
+        let least_ms = match known {
+            Some(replicas) if resource.class == "starved" => replicas.floor_ms(),
+            _ => 0,
+        };
+        Place {
+            pool,
+            holder,
+            least_ms,
+        }
+    }
+
     /// Carries out a finding's claims and says what they take off the bill.
     pub(super) fn take(&mut self, claims: &[Claim], prices: &PriceList) -> Realised {
-        let mut freed: BTreeSet<(Pool, i64)> = BTreeSet::new();
-        let mut added: BTreeSet<(Pool, i64)> = BTreeSet::new();
+        let mut touched: BTreeMap<(usize, i64), bool> = BTreeMap::new();
+        let mut last: Option<(&Arc<Resource>, Place)> = None;
         for claim in claims {
             let resource = &claim.resource;
             if claim.ms_freed > 0 {
-                let least_ms = self.least_ms(resource);
-                let pool = (resource.cluster.clone(), resource.price_key.clone());
-                let hour = self
-                    .hours
-                    .entry(pool.clone())
-                    .or_default()
-                    .entry(claim.hour_ms)
-                    .or_default();
-                let held = hour.held.entry(holder(resource)).or_default();
-                *held = (*held - claim.ms_freed).max(least_ms.min(*held));
-                freed.insert((pool, claim.hour_ms));
+                let place = match last {
+                    Some((known, place)) if Arc::ptr_eq(known, resource) => place,
+                    _ => self.place(resource),
+                };
+                last = Some((resource, place));
+                let pool = &mut self.pools[place.pool];
+                let gpu_milli = pool.holders[place.holder].gpu_milli;
+                let hour = pool.hours.entry(claim.hour_ms).or_default();
+                let held = hour.held(place.holder);
+                let left = (held - claim.ms_freed).max(place.least_ms.min(held));
+                hour.hold(place.holder, left, gpu_milli);
+                touched.entry((place.pool, claim.hour_ms)).or_insert(false);
             }
             if claim.ms_added > 0 {
                 let key = claim.price_key_added.clone().unwrap_or_default();
-                let pool = (resource.cluster.clone(), key);
-                let hour = self
-                    .hours
-                    .entry(pool.clone())
-                    .or_default()
-                    .entry(claim.hour_ms)
-                    .or_default();
+                let pool = self.pool((resource.cluster.clone(), key));
+                let hour = self.pools[pool].hours.entry(claim.hour_ms).or_default();
                 hour.added_ms += claim.ms_added;
-                added.insert((pool, claim.hour_ms));
+                touched.insert((pool, claim.hour_ms), true);
             }
         }
+        let names: HashMap<usize, &Pool> = self
+            .numbers
+            .iter()
+            .map(|(name, number)| (*number, name))
+            .collect();
+        let mut places: Vec<(&Pool, i64, usize, bool)> = touched
+            .into_iter()
+            .filter_map(|((pool, hour_ms), grows)| Some((*names.get(&pool)?, hour_ms, pool, grows)))
+            .collect();
+        places.sort_unstable();
         let mut realised = Realised {
             usd: Some(Decimal::ZERO),
             ..Realised::default()
         };
-        for place in freed.union(&added) {
-            let (pool, hour_ms) = place;
-            let change = self.change(pool, *hour_ms, prices, added.contains(place));
+        for ((_, key), hour_ms, pool, grows) in places {
+            let Some(price) = prices.get(key) else {
+                realised.usd = None;
+                continue;
+            };
+            let hour = self.pools[pool].hours.get_mut(&hour_ms);
+            let change = hour.and_then(|hour| hour.change(price, grows));
             let Some((ms, usd_per_gpu_hour)) = change else {
                 realised.usd = None;
                 continue;
             };
-            let committed = prices.get(&pool.1).and_then(|price| price.committed);
             // What is added under a commitment is paid like anything else.
-            if let Some(commitment) = committed
+            if let Some(commitment) = price.committed
                 && ms > 0
             {
                 realised.committed = true;
                 realised.after_ms = realised.after_ms.max(commitment.until_ms);
                 continue;
             }
-            realised.usd = realised.usd.and_then(|sum| {
-                Decimal::from(ms)
-                    .checked_mul(usd_per_gpu_hour)?
-                    .checked_div(Decimal::from(HOUR_MS))?
-                    .checked_add(sum)
-            });
+            if ms != 0 {
+                realised.usd = realised.usd.and_then(|sum| {
+                    Decimal::from(ms)
+                        .checked_mul(usd_per_gpu_hour)?
+                        .checked_div(Decimal::from(HOUR_MS))?
+                        .checked_add(sum)
+                });
+            }
         }
         realised
     }
+}
 
-    /// What stays of a workload's hour whatever a claim frees. A GPU that is fed does its waiting work
-    /// sooner, and goes only with a replica: what is starved down to the floor saves time and no GPU.
-    fn least_ms(&self, resource: &super::netting::Resource) -> i64 {
-        if resource.class != "starved" {
-            return 0;
-        }
-        self.sizes
-            .get(&(resource.cluster.clone(), holder(resource)))
-            .map_or(0, |replicas| replicas.floor_ms())
-    }
+/// Where a resource's time stands in the bill.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    pool: usize,
+    holder: usize,
+    /// What stays of an hour whatever a claim frees.
+    least_ms: i64,
+}
 
-    /// GPU-milliseconds of whole nodes that an hour of a pool needs less than before, and the price.
-    fn change(
-        &mut self,
-        pool: &Pool,
-        hour_ms: i64,
-        prices: &PriceList,
-        grows: bool,
-    ) -> Option<(i64, Decimal)> {
-        let price = prices.get(&pool.1)?;
+impl Hour {
+    /// GPU-milliseconds of whole nodes that the hour needs less than before, and their price.
+    fn change(&mut self, price: &Price, grows: bool) -> Option<(i64, Decimal)> {
         let (usd, node_gpus) = (price.usd_per_gpu_hour?, price.gpus_per_node?);
-        let hour = self.hours.get_mut(pool)?.get_mut(&hour_ms)?;
-        let mut items: BTreeMap<i64, i64> = BTreeMap::new();
-        for (holder, ms) in hour.held.iter().filter(|(_, ms)| **ms > 0) {
-            let size = self
-                .sizes
-                .get(&(pool.0.clone(), holder.clone()))
-                .map(|replicas| replicas.gpu_milli)
-                .filter(|milli| *milli > 0)
-                .unwrap_or(1000);
-            let full = size.saturating_mul(HOUR_MS) / 1000;
-            // A part of an hour still needs its node in it, as long as it is whole GPUs that stay.
-            let count = if full > 0 { (ms + full - 1) / full } else { 0 };
-            if size < 1000 && *ms < full {
-                *items.entry((ms * 1000 / HOUR_MS).max(1)).or_default() += 1;
-            } else {
-                *items.entry(size).or_default() += count;
-            }
-        }
-        if hour.added_ms > 0 {
-            let (whole, rest) = (hour.added_ms / HOUR_MS, hour.added_ms % HOUR_MS);
-            *items.entry(1000).or_default() += whole;
-            if rest > 0 {
-                *items.entry((rest * 1000 / HOUR_MS).max(1)).or_default() += 1;
-            }
-        }
-        let items: Vec<Items> = items
-            .into_iter()
-            .map(|(gpu_milli, count)| Items { gpu_milli, count })
-            .collect();
-        let needed = nodes_for(&items, node_gpus)
+        let needed = nodes_for(&self.items(), node_gpus)
             .bins
             .saturating_mul(node_gpus)
             .saturating_mul(HOUR_MS);
@@ -214,20 +300,12 @@ impl Bill {
         let after = if grows {
             needed
         } else {
-            needed.min(hour.paid_ms)
+            needed.min(self.paid_ms)
         };
-        let change = hour.paid_ms - after;
-        hour.paid_ms = after;
+        let change = self.paid_ms - after;
+        self.paid_ms = after;
         Some((change, usd))
     }
-}
-
-fn holder(resource: &super::netting::Resource) -> Holder {
-    [
-        resource.namespace.clone(),
-        resource.workload_kind.clone(),
-        resource.workload_name.clone(),
-    ]
 }
 
 #[cfg(test)]
@@ -235,7 +313,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::detect::netting::{Committed, Resource};
+    use crate::detect::netting::Committed;
 
     const DEAR: &str = "aws|us-east-1|p5.48xlarge|H100-SXM-80|";
     const CHEAP: &str = "aws|us-east-1|g6e.xlarge|L40S-48|";
@@ -268,7 +346,7 @@ mod tests {
 
     fn frees(name: &str, gpus: i64) -> Claim {
         Claim {
-            resource: resource(name, DEAR),
+            resource: resource(name, DEAR).into(),
             hour_ms: 0,
             ms_freed: gpus * HOUR_MS,
             ms_added: 0,
@@ -368,10 +446,10 @@ mod tests {
     #[test]
     fn a_starved_replica_that_must_stay_takes_nothing_off_the_bill() {
         let starved = |gpus: i64| Claim {
-            resource: Resource {
+            resource: Arc::new(Resource {
                 class: "starved".to_owned(),
                 ..resource("one", CHEAP)
-            },
+            }),
             ..frees("one", gpus)
         };
         let one = ["c", "n", "deployment.apps", "one"].map(str::to_owned);
@@ -395,7 +473,7 @@ mod tests {
         );
         // What nobody asks for goes whole.
         let unasked = Claim {
-            resource: resource("one", CHEAP),
+            resource: resource("one", CHEAP).into(),
             ..frees("one", 3)
         };
         assert_eq!(

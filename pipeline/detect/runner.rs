@@ -8,6 +8,7 @@ mod claims;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
@@ -18,7 +19,7 @@ use super::economics::placements::Placement;
 use super::economics::prices::PriceRow;
 use super::economics::rows::placements_batch;
 use super::findings::{Answer, Finding, Valued, finding_id, found_rows};
-use super::netting::{Claim, Claimable, PriceList, bootstrap, worth};
+use super::netting::{Claim, Claimable, PriceList, Resource, bootstrap, worth};
 use super::query::{self, Detector, Params, QueryError, QuerySet};
 use super::realisable::Bill;
 use crate::model::TimeWindow;
@@ -146,12 +147,13 @@ pub(super) async fn chain(
 ) -> Result<Detection, DetectError> {
     check_params(queries, inputs.params)?;
     let whole = tables::claimable(session, inputs.window).await?;
+    let all = tables::claimable_batch(&whole)?;
     let mut left = whole.clone();
     let mut bill = Bill::new(&whole, tables::replica_sizes(session).await?);
     let mut detection = Detection::default();
     let mut proposed: Vec<Proposed> = Vec::new();
     for detector in queries.detectors() {
-        let ran = run_one(session, detector, inputs, &whole, &left).await?;
+        let ran = run_one(session, detector, inputs, (&whole, &all), &left).await?;
         let faulty = |cause| DetectError::Claims {
             detector: detector.id.clone(),
             cause,
@@ -159,7 +161,7 @@ pub(super) async fn chain(
         left.check(ran.iter().flat_map(|one| &one.claims))
             .map_err(faulty)?;
         for Ran { mut valued, claims } in ran {
-            let touched: BTreeSet<Subject> = claims.iter().map(Subject::of).collect();
+            let touched = Subject::all(&claims);
             if valued.net != valued.gross {
                 valued.assumes = proposed
                     .iter()
@@ -192,19 +194,16 @@ pub(super) async fn chain(
             detection.findings.push(finding);
         }
     }
+    // Claims of one finding stand in the order of their resources and hours: what is left to sort is
+    // the order of findings, and few rows move far.
     detection
         .claims
         .sort_by(|a, b| claim_key(a).cmp(&claim_key(b)));
     Ok(detection)
 }
 
-fn claim_key(row: &NettedClaim) -> (i64, &str, &super::netting::Resource, i64) {
-    (
-        row.detector_order,
-        &row.finding_id,
-        &row.claim.resource,
-        row.claim.hour_ms,
-    )
+fn claim_key(row: &NettedClaim) -> (i64, &str) {
+    (row.detector_order, &row.finding_id)
 }
 
 /// Whose seconds a recommendation frees.
@@ -212,8 +211,14 @@ fn claim_key(row: &NettedClaim) -> (i64, &str, &super::netting::Resource, i64) {
 struct Subject([String; 4]);
 
 impl Subject {
-    fn of(claim: &Claim) -> Self {
-        let resource = &claim.resource;
+    /// Those of all claims, which stand in the order of their resources.
+    fn all(claims: &[Claim]) -> BTreeSet<Self> {
+        let mut resources: Vec<&Arc<Resource>> = claims.iter().map(|one| &one.resource).collect();
+        resources.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        resources.into_iter().map(|one| Self::of(one)).collect()
+    }
+
+    fn of(resource: &Resource) -> Self {
         Self([
             resource.cluster.clone(),
             resource.namespace.clone(),
@@ -238,7 +243,7 @@ async fn run_one<'a>(
     session: &SessionContext,
     detector: &'a Detector,
     inputs: &'a ChainInputs<'_>,
-    whole: &Claimable,
+    (whole, all): (&Claimable, &RecordBatch),
     left: &Claimable,
 ) -> Result<Vec<Ran<'a>>, DetectError> {
     let none = Params::default();
@@ -253,13 +258,13 @@ async fn run_one<'a>(
         None => (None, None),
         Some(query) => {
             register(session, "found", found)?;
-            register(session, "claimable", vec![tables::claimable_batch(left)?])?;
+            register(session, "claimable", vec![all.clone()])?;
             let batches = query::run(session, query, &given).await?;
-            let net = claims::read(detector, &subjects, inputs.window, &batches)?;
-            let gross = if left == whole {
-                net.clone()
+            let gross = claims::read(detector, &subjects, inputs.window, &batches)?;
+            let net = if left == whole {
+                gross.clone()
             } else {
-                register(session, "claimable", vec![tables::claimable_batch(whole)?])?;
+                register(session, "claimable", vec![tables::claimable_batch(left)?])?;
                 let batches = query::run(session, query, &given).await?;
                 claims::read(detector, &subjects, inputs.window, &batches)?
             };

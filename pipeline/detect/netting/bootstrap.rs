@@ -96,6 +96,10 @@ pub fn quantiles(
     spread: Spread,
     seed: &str,
 ) -> Option<Quantiles> {
+    if days.is_empty() {
+        let [p10, p50, p90] = [Decimal::new(0, 6); 3];
+        return Some(Quantiles { p10, p50, p90 });
+    }
     let length =
         usize::try_from(existed_ms.max(0) / DAY_MS + i64::from(existed_ms % DAY_MS >= HOUR_MS))
             .ok()?

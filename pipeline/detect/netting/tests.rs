@@ -39,7 +39,7 @@ fn resource(key: &str) -> Resource {
 
 fn claim(key: &str, hour: i64, freed: i64, added: i64) -> Claim {
     Claim {
-        resource: resource(key),
+        resource: resource(key).into(),
         hour_ms: hour * HOUR_MS,
         ms_freed: freed,
         ms_added: added,

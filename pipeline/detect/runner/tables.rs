@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array};
+use datafusion::arrow::array::{
+    Array as _, ArrayRef, Int64Array, RecordBatch, StringArray, UInt64Array,
+};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::error::ArrowError;
@@ -132,22 +134,40 @@ pub(super) async fn claimable(
         let (instance, product) = (words("instance_type")?, words("gpu_product")?);
         let (price_key, class) = (words("price_key")?, words("class")?);
         let (hours, ms) = (int(batch, "hour_ms")?, int(batch, "ms")?);
+        // Rows of one resource stand together, hour by hour.
+        let mut last: Option<(usize, Arc<Resource>)> = None;
+        let columns = [
+            &cluster, &namespace, &kind, &name, &instance, &product, &price_key, &class,
+        ];
         for row in 0..batch.num_rows() {
-            let word = |column| text_at(column, row).unwrap_or_default();
-            let resource = Resource {
-                cluster: word(&cluster),
-                namespace: word(&namespace),
-                workload_kind: word(&kind),
-                workload_name: word(&name),
-                instance_type: word(&instance),
-                gpu_product: word(&product),
-                price_key: word(&price_key),
-                class: word(&class),
+            let resource = match &last {
+                Some((before, resource)) if columns.iter().all(|c| equal(c, *before, row)) => {
+                    Arc::clone(resource)
+                }
+                _ => {
+                    let word = |column| text_at(column, row).unwrap_or_default();
+                    Arc::new(Resource {
+                        cluster: word(&cluster),
+                        namespace: word(&namespace),
+                        workload_kind: word(&kind),
+                        workload_name: word(&name),
+                        instance_type: word(&instance),
+                        gpu_product: word(&product),
+                        price_key: word(&price_key),
+                        class: word(&class),
+                    })
+                }
             };
+            last = Some((row, Arc::clone(&resource)));
             claimable.add(resource, hours.value(row), ms.value(row));
         }
     }
     Ok(claimable)
+}
+
+/// Whether two rows of a column hold the same, NULL and blank apart.
+fn equal(column: &StringArray, a: usize, b: usize) -> bool {
+    column.is_null(a) == column.is_null(b) && column.value(a) == column.value(b)
 }
 
 const REPLICA_SIZES: &str = include_str!("../../../queries/netting/replica_sizes.sql");
