@@ -5,30 +5,24 @@ use std::collections::BTreeMap;
 
 use super::outcomes::{asked, hands, latencies, range, shared};
 use super::ungoverned::STATE;
-use crate::approve::{Imported, Outcome, State, scoreboard, visible};
-use crate::report::{GovernanceView, OutcomeView, ScoreView};
+use crate::approve::{Imported, Outcome, Records, Standing, State, scoreboard, visible};
+use crate::model::zone::Zone;
+use crate::report::{DecidedData, GovernanceView, OutcomeView, ScoreView, Stage};
 
 /// `None` before the log's first checkpoint.
 pub(super) fn view(
     imported: &Imported,
     outcomes: &[Outcome],
     now_ms: i64,
+    zone: Zone,
 ) -> Option<GovernanceView> {
     let head = imported.head.as_ref()?;
-    // Of what was exported again, the last.
-    let mut last: BTreeMap<(&str, &str), &Outcome> = BTreeMap::new();
-    for one in outcomes {
-        last.insert((&one.manifest_sha256, &one.recommendation_id), one);
-    }
+    let last = last(outcomes);
     let mut funnel: BTreeMap<(State, String), usize> = BTreeMap::new();
     let mut break_glass = Vec::new();
     for (manifest, recommendation, standing) in imported.records.decided(now_ms) {
         let seen = last.get(&(manifest.sha256.as_str(), recommendation.id.as_str()));
-        let word = match (standing.state, seen) {
-            // Nobody looked since: it left, and that is all.
-            (State::Exported, Some(one)) if one.state != "unseen" => one.state.clone(),
-            (state, _) => state.word().to_owned(),
-        };
+        let word = word(&standing, seen.copied());
         *funnel.entry((standing.state, word)).or_default() += 1;
         if standing.break_glass {
             break_glass.push(visible(&recommendation.subject()));
@@ -47,7 +41,7 @@ pub(super) fn view(
         checkpoint: head.note.clone(),
         funnel,
         break_glass,
-        outcomes: last.values().map(|one| row(one)).collect(),
+        outcomes: last.values().map(|one| row(one, zone)).collect(),
         scores: scores
             .iter()
             .map(|(detector, score)| ScoreView {
@@ -76,7 +70,63 @@ pub(super) fn view(
     })
 }
 
-fn row(one: &Outcome) -> OutcomeView {
+/// Of what was exported again, the last.
+fn last(outcomes: &[Outcome]) -> BTreeMap<(&str, &str), &Outcome> {
+    let keyed = |one| {
+        let one: &Outcome = one;
+        (
+            (one.manifest_sha256.as_str(), one.recommendation_id.as_str()),
+            one,
+        )
+    };
+    outcomes.iter().map(keyed).collect()
+}
+
+/// Where a recommendation stands, in a word.
+fn word(standing: &Standing, seen: Option<&Outcome>) -> String {
+    match (standing.state, seen) {
+        // Nobody looked since: it left, and that is all.
+        (State::Exported, Some(one)) if one.state != "unseen" => one.state.clone(),
+        (state, _) => state.word().to_owned(),
+    }
+}
+
+/// How far each finding came that somebody decided on: of several decisions the one that took it
+/// furthest, and of equals the last.
+pub(super) fn decided(records: &Records, outcomes: &[Outcome], now_ms: i64) -> Vec<DecidedData> {
+    let last = last(outcomes);
+    let mut found: BTreeMap<String, DecidedData> = BTreeMap::new();
+    for (manifest, recommendation, standing) in records.decided(now_ms) {
+        let key = (manifest.sha256.as_str(), recommendation.id.as_str());
+        let seen = last.get(&key).copied();
+        let state = word(&standing, seen);
+        let saved = seen.and_then(|one| one.realised.as_ref());
+        let (reached, realised) = match (standing.state, state.as_str(), saved) {
+            (State::Exported, "realised" | "regressed" | "partly_applied", Some(saved)) => {
+                (Stage::Realised, Some(saved.monthly_usd))
+            }
+            (State::Exported, "applied" | "partly_applied", _) => (Stage::Applied, None),
+            (State::Exported, _, _) => (Stage::Exported, None),
+            (State::Approved, _, _) => (Stage::Approved, None),
+            _ => (Stage::Proposed, None),
+        };
+        let before = found.get(&recommendation.finding_id);
+        if before.is_some_and(|before| before.reached > reached) {
+            continue;
+        }
+        let one = DecidedData {
+            finding_id: recommendation.finding_id.clone(),
+            reached,
+            state,
+            predicted_monthly_usd: recommendation.net_monthly_usd,
+            realised_monthly_usd: realised,
+        };
+        found.insert(one.finding_id.clone(), one);
+    }
+    found.into_values().collect()
+}
+
+fn row(one: &Outcome, zone: Zone) -> OutcomeView {
     let realised = one.realised.as_ref().map_or_else(
         || "not yet known".to_owned(),
         |saved| {
@@ -98,7 +148,10 @@ fn row(one: &Outcome) -> OutcomeView {
             text
         },
     );
-    let mut seen: Vec<String> = [hands(one), latencies(one)].into_iter().flatten().collect();
+    let mut seen: Vec<String> = [hands(one, zone), latencies(one)]
+        .into_iter()
+        .flatten()
+        .collect();
     if seen.is_empty() {
         seen.push("nothing".to_owned());
     }

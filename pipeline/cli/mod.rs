@@ -45,6 +45,7 @@ mod remedies;
 mod report;
 mod report_data;
 mod report_sections;
+mod returnable;
 mod run;
 mod scan;
 mod shelf;

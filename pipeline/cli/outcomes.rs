@@ -31,7 +31,8 @@ use crate::inventory::changed_by;
 use crate::lake::columns::{int, int_at, text, usd, usd_at};
 use crate::lake::{Lake, LakeError, LakeView, Publication, read_only_sql};
 use crate::model::canonical::{sha256_hex, to_canonical};
-use crate::model::time::{DAY_MS, date_of, format_ms};
+use crate::model::time::{DAY_MS, date_of};
+use crate::model::zone::Zone;
 
 /// Days that are read before a change: four weeks, and as many holes among them.
 const LOOK_BACK_MS: i64 = 2 * DAYS_MAX as i64 * DAY_MS;
@@ -379,14 +380,14 @@ pub(super) fn shared(saved: &Realised) -> Option<String> {
 }
 
 /// When and by whose hand, where anything was seen.
-pub(super) fn hands(one: &Outcome) -> Option<String> {
+pub(super) fn hands(one: &Outcome, zone: Zone) -> Option<String> {
     let [applied, ended] = one.sights();
     let said = [("applied", applied), ("ended", ended)].map(|(what, sight)| {
         sight.map(|sight| {
             format!(
                 "{what} between {} and {} by {}",
-                format_ms(sight.not_before_ms),
-                format_ms(sight.seen_ms),
+                zone.instant(sight.not_before_ms),
+                zone.instant(sight.seen_ms),
                 sight.by.as_deref().unwrap_or("an unknown hand")
             )
         })
@@ -426,7 +427,10 @@ fn line(one: &Outcome) -> String {
             }
         }
     }
-    for more in [hands(one), latencies(one)].into_iter().flatten() {
+    for more in [hands(one, Zone::UTC), latencies(one)]
+        .into_iter()
+        .flatten()
+    {
         let _ = write!(line, "; {more}");
     }
     line

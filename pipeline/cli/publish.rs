@@ -81,13 +81,14 @@ pub(super) async fn publish(
         .publish(lease, base.as_ref(), &raw, staged, details)
         .await?;
 
+    let zone = report_data::zone(config);
     let session = data::session(lake, &LakeView::published(&publication)).await?;
     let findings = &concluded.detection.findings;
     let kept = findings
         .iter()
         .map(|finding| report_data::kept(&finding.canonical()?))
         .collect::<Result<Vec<Value>, CliError>>()?;
-    let data = report_data::read(&session, &publication, &kept, window, shown.end_ms).await?;
+    let data = report_data::read(&session, &publication, &kept, window, shown.end_ms, zone).await?;
     let (key, created) = PipelineKey::open_or_create(&books::key_path(config, output))?;
     let mut books = books::Books::open(config, lake, key).await?;
     let imported = async {
@@ -105,8 +106,10 @@ pub(super) async fn publish(
     if let Some(authority) = &imported.records.authority {
         digests.insert("authority".to_owned(), authority.sha256.clone());
     }
-    let mut view = ReportView::new(&data);
-    view.governance = governance::view(&imported, &concluded.outcomes, super::now_ms());
+    let clock_ms = super::now_ms();
+    let decided = governance::decided(&imported.records, &concluded.outcomes, clock_ms);
+    let mut view = ReportView::new(&data, Some(&decided));
+    view.governance = governance::view(&imported, &concluded.outcomes, clock_ms, zone);
     let templates = config
         .file
         .report

@@ -10,11 +10,14 @@ use super::CODE_VERSION;
 use super::blindness;
 use super::error::CliError;
 use super::report_sections;
+use super::returnable;
 use super::windowed::{gather_days, window_rows};
+use crate::config::Config;
 use crate::detect::PlannedChange;
 use crate::lake::Publication;
 use crate::lake::columns::{int, text, text_at, usd, usd_at};
 use crate::model::TimeWindow;
+use crate::model::zone::Zone;
 use crate::report::{
     BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, PriceRow,
     RecommendationData, ReportData, WorkloadRow, gpu_hours,
@@ -27,6 +30,7 @@ pub(super) async fn read(
     findings: &[Value],
     window: TimeWindow,
     shown_end_ms: i64,
+    zone: Zone,
 ) -> Result<ReportData, CliError> {
     gather_days(session, window, shown_end_ms).await?;
     let (capacity_ms, gpus) = capacity(session, window).await?;
@@ -34,7 +38,9 @@ pub(super) async fn read(
         run_id: publication.runs.values().max().cloned().unwrap_or_default(),
         publication: publication.number,
         code_version: CODE_VERSION.to_owned(),
+        created_ms: publication.created_ms,
         window,
+        zone,
         price_basis: price_basis(session, window).await?,
         clusters: publication.runs.keys().cloned().collect(),
         gpus: u64::try_from(gpus).unwrap_or(0),
@@ -58,6 +64,7 @@ pub(super) async fn read(
             .collect(),
         prices: prices(session, window).await?,
         sections: report_sections::read(session, window).await?,
+        pools: returnable::read(session, window).await?,
         digests: publication
             .digests
             .iter()
@@ -66,6 +73,11 @@ pub(super) async fn read(
             .collect(),
         capacity_ms,
     })
+}
+
+/// The zone in which instants are shown; the configuration was checked when it was read.
+pub(super) fn zone(config: &Config) -> Zone {
+    Zone::parse(&config.file.report.timezone).unwrap_or_default()
 }
 
 /// The rungs on which the ledger's costs rest, in words.
@@ -284,11 +296,17 @@ pub(super) fn finding(value: &Value) -> Result<FindingData, CliError> {
         list.filter_map(|one| one.as_str().map(str::to_owned))
             .collect()
     };
-    let pairs = field("evidence").and_then(Value::as_array).into_iter();
+    let pairs: Vec<(&str, &str)> = field("evidence")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|pair| Some((pair.get(0)?.as_str()?, pair.get(1)?.as_str()?)))
+        .collect();
     Ok(FindingData {
         id: needed("finding_id")?,
         handle: needed("handle")?,
         detector: format!("{} {}", needed("detector")?, needed("detector_version")?),
+        order: field("detector_order").and_then(Value::as_i64).unwrap_or(0),
         title: needed("title")?,
         status: needed("status")?,
         reason: needed("reason")?,
@@ -310,9 +328,10 @@ pub(super) fn finding(value: &Value) -> Result<FindingData, CliError> {
         realisable_monthly_usd: money("realisable_monthly_usd")?,
         price_basis: needed("price_basis")?,
         remedy: needed("remedy")?,
-        evidence: pairs
-            .flatten()
-            .filter_map(|pair| Some((pair.get(0)?.as_str()?, pair.get(1)?.as_str()?)))
+        realisable_after: (pairs.iter())
+            .find(|(name, _)| *name == "realisable_after")
+            .map(|(_, until)| (*until).to_owned()),
+        evidence: (pairs.iter())
             .map(|(name, value)| readable(name, value))
             .collect(),
         recommendation: field("recommendation").map(recommendation).transpose()?,

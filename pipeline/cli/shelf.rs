@@ -68,6 +68,33 @@ impl Shelf {
         Ok(())
     }
 
+    /// Puts files that belong to no run, unless they are there already: `false`. Who reads sees the last
+    /// of them when all are there.
+    pub(super) async fn put_once(
+        &self,
+        place: &str,
+        files: &[(&str, Vec<u8>)],
+    ) -> Result<bool, CliError> {
+        let bucket = match self {
+            Self::Folder(output) => {
+                let folder = output.join(place);
+                return Ok(!folder.exists() && write_whole(&folder, files).map(|()| true)?);
+            }
+            Self::Bucket(bucket) => bucket,
+        };
+        let last = files.last().map(|(name, _)| format!("{place}/{name}"));
+        if let Some(last) = last
+            && bucket.get(&last).await?.is_some()
+        {
+            return Ok(false);
+        }
+        for (name, bytes) in files {
+            let bytes = Bytes::copy_from_slice(bytes);
+            bucket.put(&format!("{place}/{name}"), bytes).await?;
+        }
+        Ok(true)
+    }
+
     /// Names the newest run.
     pub(super) async fn point_to(&self, place: &str) -> Result<(), CliError> {
         let text = format!("{}\n", Value::from_iter([("path", Value::from(place))]));

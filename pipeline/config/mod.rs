@@ -6,6 +6,7 @@
 mod auth;
 mod file;
 mod selection;
+mod zone;
 
 pub use auth::{
     AuthorizationSection, AzureManagedSection, AzureOAuthSection, AzureSection,
@@ -316,13 +317,7 @@ impl Config {
             }
         }
         self.check_options("[report]", &file.report.output_options)?;
-        if file.report.timezone != "UTC" {
-            return Err(invalid(format!(
-                "[report] timezone = `{}` is not supported: hours and days are UTC",
-                file.report.timezone
-            )));
-        }
-        Ok(())
+        zone::check(&file.report.timezone).map_err(invalid)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod canonical;
 pub mod time;
 pub mod workload;
+pub mod zone;
 
 pub use time::TimeWindow;
 pub use workload::WorkloadId;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::data::{FindingData, ReportData, WorkloadRow};
 use super::format::{gpu_hours, percent, usd};
 use super::view::CLASSES;
+use super::view::shown_window;
 use crate::model::time::{DAY_MS, format_ms};
 
 /// Workloads whose cost moved most that are shown.
@@ -36,6 +37,8 @@ pub struct Side {
     pub publication: u64,
     pub window_start: String,
     pub window_end: String,
+    /// Both, as they are shown.
+    pub window: String,
     pub days: usize,
     pub gpus: u64,
 }
@@ -83,6 +86,7 @@ fn side(data: &ReportData) -> Side {
         publication: data.publication,
         window_start: format_ms(data.window.start_ms),
         window_end: format_ms(data.window.end_ms),
+        window: shown_window(data),
         days: data.window.days().count(),
         gpus: data.gpus,
     }

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
+use super::returns::PoolData;
 use super::sections::SectionsData;
 use crate::model::time::TimeWindow;
+use crate::model::zone::Zone;
 
 /// Everything the report is made of, as the run concluded it.
 #[derive(Debug, Clone)]
@@ -15,7 +17,11 @@ pub struct ReportData {
     pub run_id: String,
     pub publication: u64,
     pub code_version: String,
+    /// When it was published.
+    pub created_ms: i64,
     pub window: TimeWindow,
+    /// In which instants are shown; days stay UTC days.
+    pub zone: Zone,
     /// The price that costs rest on, in words: `list`, `effective`.
     pub price_basis: String,
     pub clusters: Vec<String>,
@@ -28,6 +34,7 @@ pub struct ReportData {
     pub blindness: Vec<BlindCost>,
     pub prices: Vec<PriceRow>,
     pub sections: SectionsData,
+    pub pools: Vec<PoolData>,
     /// What the numbers rest on → SHA-256.
     pub digests: BTreeMap<String, String>,
     /// GPU-milliseconds that slots existed, from inventory alone: what the ledger must sum to.
@@ -58,6 +65,8 @@ pub struct FindingData {
     pub id: String,
     pub handle: String,
     pub detector: String,
+    /// Its detector's place in netting: what comes first is claimed first.
+    pub order: i64,
     pub title: String,
     pub status: String,
     pub reason: String,
@@ -77,6 +86,8 @@ pub struct FindingData {
     /// What it ranks by; no money.
     pub priority_usd: Option<Decimal>,
     pub realisable_monthly_usd: Option<Decimal>,
+    /// Until when the rest stays paid: a time, or words where no time is known.
+    pub realisable_after: Option<String>,
     pub price_basis: String,
     pub remedy: String,
     pub evidence: Vec<(String, String)>,

@@ -8,10 +8,12 @@ mod chart;
 mod compare;
 mod data;
 mod format;
+mod funnel;
 mod governance;
 mod limits;
 mod openmetrics;
 mod render;
+mod returns;
 mod sections;
 mod view;
 
@@ -21,9 +23,11 @@ pub use data::{
     RecommendationData, ReportData, WorkloadRow,
 };
 pub use format::{gpu_hours, percent, usd};
+pub use funnel::{DecidedData, Stage};
 pub use governance::{GovernanceView, OutcomeView, ScoreView};
 pub use openmetrics::{Gauge, GaugeSample, openmetrics};
 pub use render::Renderer;
+pub use returns::PoolData;
 pub use sections::{
     MemoryData, MoverData, Sections, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
 };

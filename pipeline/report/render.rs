@@ -28,6 +28,14 @@ const BUILT_IN: &[(&str, &str)] = &[
         include_str!("../../reports/_finding.html.j2"),
     ),
     (
+        "_savings.html.j2",
+        include_str!("../../reports/_savings.html.j2"),
+    ),
+    (
+        "_savings.md.j2",
+        include_str!("../../reports/_savings.md.j2"),
+    ),
+    (
         "_sections.html.j2",
         include_str!("../../reports/_sections.html.j2"),
     ),

@@ -12,8 +12,10 @@ use super::data::{
     BlindCost, BlindSpot, ClassTotal, FindingData, RecommendationData, ReportData, WorkloadRow,
 };
 use super::format::{gpu_hours, per_mille, percent, usd};
+use super::funnel::{DecidedData, FunnelView};
 use super::governance::GovernanceView;
 use super::limits::{LIMITS, Limits};
+use super::returns::ReturnsView;
 use super::sections::Sections;
 use crate::model::time::format_ms;
 
@@ -25,6 +27,9 @@ pub struct ReportView {
     pub code_version: String,
     pub window_start: String,
     pub window_end: String,
+    /// Both as they are shown, with what the days are.
+    pub window: String,
+    pub created: String,
     pub days: usize,
     pub price_basis: String,
     pub clusters: Vec<String>,
@@ -45,6 +50,8 @@ pub struct ReportView {
     pub blindness: Vec<BlindCost>,
     pub prices: Vec<PriceView>,
     pub sections: Sections,
+    pub returns: ReturnsView,
+    pub funnel: FunnelView,
     pub digests: BTreeMap<String, String>,
     pub limits: Limits,
     /// Files beside the page → SHA-256; set by the caller, who writes them.
@@ -162,9 +169,10 @@ pub(super) const CLASSES: &[(&str, &str)] = &[
 const WASTE: &[&str] = &["surplus", "misplaced", "starved", "dark", "unallocated"];
 
 impl ReportView {
-    /// Builds the view; findings come out ranked by what they save against what they disturb.
+    /// Builds the view; findings come out ranked by what they save against what they disturb. `decided`
+    /// is what the audit log says of findings, `None` where it was not read.
     #[must_use]
-    pub fn new(data: &ReportData) -> Self {
+    pub fn new(data: &ReportData, decided: Option<&[DecidedData]>) -> Self {
         let total_ms: i64 = data.classes.iter().map(|class| class.ms).sum();
         let unpriced_ms: i64 = data.classes.iter().map(|class| class.unpriced_ms).sum();
         let unknown_ms: i64 = data
@@ -198,6 +206,8 @@ impl ReportView {
             code_version: data.code_version.clone(),
             window_start: format_ms(data.window.start_ms),
             window_end: format_ms(data.window.end_ms),
+            window: shown_window(data),
+            created: data.zone.instant(data.created_ms),
             days: data.window.days().count(),
             price_basis: data.price_basis.clone(),
             clusters: data.clusters.clone(),
@@ -249,11 +259,25 @@ impl ReportView {
                 })
                 .collect(),
             sections: Sections::new(&data.sections, data.window.end_ms),
+            returns: ReturnsView::new(data, &alarms),
+            funnel: FunnelView::new(&alarms, decided),
             digests: data.digests.clone(),
             limits: LIMITS,
             siblings: BTreeMap::new(),
             governance: None,
         }
+    }
+}
+
+/// Its edges in the report's zone; whatever that is, its days are UTC days.
+pub(super) fn shown_window(data: &ReportData) -> String {
+    let days = data.window.days().count();
+    let (from, to) = (data.window.start_ms, data.window.end_ms);
+    let edges = format!("{} to {}", data.zone.instant(from), data.zone.instant(to));
+    if data.zone.is_utc() {
+        format!("{edges} (UTC, {days} days)")
+    } else {
+        format!("{edges} ({days} UTC days)")
     }
 }
 

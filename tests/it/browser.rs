@@ -7,9 +7,11 @@ use std::process::Command;
 
 use idleproof::model::TimeWindow;
 use idleproof::model::time::{DAY_MS, HOUR_MS};
+use idleproof::model::zone::Zone;
 use idleproof::report::{
-    BlindCost, BlindSpot, ChangeData, ClassTotal, Comparison, DayClasses, FindingData, PriceRow,
-    RecommendationData, Renderer, ReportData, ReportView, SectionsData, WorkloadRow,
+    BlindCost, BlindSpot, ChangeData, ClassTotal, Comparison, DayClasses, DecidedData, FindingData,
+    PoolData, PriceRow, RecommendationData, Renderer, ReportData, ReportView, SectionsData, Stage,
+    WorkloadRow,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -41,6 +43,7 @@ fn finding(name: &str, number: i64) -> FindingData {
         id: format!("{number:016x}"),
         handle: format!("dark-capacity/{name}/{number}"),
         detector: "dark-capacity 1.0.0".into(),
+        order: 20,
         title: format!("{name} on 2 × H100 had no work"),
         status: "alarm".into(),
         reason: name.into(),
@@ -56,6 +59,7 @@ fn finding(name: &str, number: i64) -> FindingData {
         net_p90_usd: Some(Decimal::from(9000)),
         priority_usd: usd,
         realisable_monthly_usd: usd,
+        realisable_after: Some(name.into()),
         price_basis: "list".into(),
         remedy: name.into(),
         evidence: vec![(name.into(), name.into())],
@@ -89,7 +93,9 @@ fn report(name: &str, findings: i64) -> ReportData {
         run_id: name.into(),
         publication: 3,
         code_version: "0.1.0".into(),
+        created_ms: 14 * DAY_MS,
         window: TimeWindow::new(20_000 * DAY_MS, 20_014 * DAY_MS),
+        zone: Zone::UTC,
         price_basis: "list".into(),
         clusters: vec![name.into(), "prod-b".into()],
         gpus: 4,
@@ -142,9 +148,34 @@ fn report(name: &str, findings: i64) -> ReportData {
             provenance: name.into(),
         }],
         sections: SectionsData::default(),
+        pools: vec![PoolData {
+            cluster: name.into(),
+            key: name.into(),
+            nodes: 2,
+            gpus: 16,
+            gpus_per_node: Some(8),
+            least_free_ms: 9 * HOUR_MS,
+            free_ms: 168 * 11 * HOUR_MS,
+            hours: 168,
+            commitment: Some(name.into()),
+            empty: vec![(name.into(), 20_000 * DAY_MS); 12],
+            ..PoolData::default()
+        }],
         digests: BTreeMap::from([(name.to_owned(), "0".repeat(64))]),
         capacity_ms: 3 * 448 * HOUR_MS,
     }
+}
+
+/// What people decided on, in a state that is `name`.
+fn decided(name: &str) -> Vec<DecidedData> {
+    let one = |number: i64, reached: Stage| DecidedData {
+        finding_id: format!("decided-{number}"),
+        reached,
+        state: name.into(),
+        predicted_monthly_usd: Some(Decimal::from(700 * number)),
+        realised_monthly_usd: Some(Decimal::from(500)),
+    };
+    vec![one(1, Stage::Realised), one(2, Stage::Approved)]
 }
 
 /// Opens pages and fails with all that is wrong with them.
@@ -196,7 +227,7 @@ fn pages_read_well_in_a_real_browser_whatever_the_names_are() {
         "<script>alert(1)</script><img src=x onerror=alert(2)>|`a`\u{202e}[l](javascript:alert(3))\"' {long}"
     );
     let data = report(&hostile, 3);
-    let view = ReportView::new(&data);
+    let view = ReportView::new(&data, Some(&decided(&hostile)));
     let both = Comparison::new(&report("quiet", 1), &data);
     look(&[
         ("report.html", renderer.html(&view).unwrap()),
@@ -210,7 +241,7 @@ fn a_report_of_two_thousand_findings_is_one_small_page() {
     let data = report("a name of usual length", 2_000);
     let page = Renderer::new(None)
         .unwrap()
-        .html(&ReportView::new(&data))
+        .html(&ReportView::new(&data, None))
         .unwrap();
     assert!(page.len() < 1 << 20, "{} bytes", page.len());
 }

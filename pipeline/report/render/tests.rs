@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::time::{DAY_MS, HOUR_MS, TimeWindow};
+use crate::model::zone::Zone;
 use crate::report::{
     BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, GovernanceView,
-    MemoryData, MoverData, OutcomeView, PriceRow, RecommendationData, ReportData, ScoreView,
-    SectionsData, SliceData, TierFitData, UnitCostData, WeekData, WorkloadRow,
+    MemoryData, MoverData, OutcomeView, PoolData, PriceRow, RecommendationData, ReportData,
+    ScoreView, SectionsData, SliceData, TierFitData, UnitCostData, WeekData, WorkloadRow,
 };
 
 const HOSTILE: &str = "<script>alert(1)</script>|`x`\u{202e}[a](javascript:b)\n# h";
@@ -15,6 +16,7 @@ pub(crate) fn data(name: &str) -> ReportData {
         id: format!("0123{status}"),
         handle: format!("dark-capacity/prod-a/{name}/deployment.apps/llama"),
         detector: "dark-capacity".into(),
+        order: 20,
         title: format!("{name} on 2 × H100 had no work"),
         status: status.into(),
         reason: "No request in 14 days".into(),
@@ -29,7 +31,8 @@ pub(crate) fn data(name: &str) -> ReportData {
         net_p10_usd: Some("100".parse().unwrap()),
         net_p90_usd: Some("9000".parse().unwrap()),
         priority_usd: Some(usd.parse().unwrap()),
-        realisable_monthly_usd: None,
+        realisable_monthly_usd: Some(usd.parse().unwrap()),
+        realisable_after: Some(name.into()),
         price_basis: "list".into(),
         remedy: "Scale it to zero.".into(),
         evidence: vec![(name.into(), name.into())],
@@ -59,7 +62,9 @@ pub(crate) fn data(name: &str) -> ReportData {
         run_id: "run-1".into(),
         publication: 3,
         code_version: "0.1.0".into(),
+        created_ms: 14 * DAY_MS,
         window: TimeWindow::new(0, 14 * DAY_MS),
+        zone: Zone::UTC,
         price_basis: "list".into(),
         clusters: vec!["prod-a".into(), name.into()],
         gpus: 4,
@@ -127,6 +132,21 @@ pub(crate) fn data(name: &str) -> ReportData {
             provenance: name.into(),
         }],
         sections: sections(name),
+        pools: vec![PoolData {
+            cluster: name.into(),
+            key: name.into(),
+            nodes: 2,
+            gpus: 16,
+            gpus_per_node: Some(8),
+            least_free_ms: 9 * HOUR_MS,
+            free_ms: 168 * 11 * HOUR_MS,
+            hours: 168,
+            usd_per_gpu_hour: Some("6.88".parse().unwrap()),
+            commitment: Some(name.into()),
+            commitment_end_ms: Some(400 * DAY_MS),
+            reserved_nodes: 1,
+            empty: vec![(name.into(), DAY_MS)],
+        }],
         digests: BTreeMap::from([(name.to_owned(), "ab".repeat(32))]),
         capacity_ms: 1344 * HOUR_MS,
     }
@@ -197,7 +217,7 @@ fn sections(name: &str) -> SectionsData {
 }
 
 fn rendered(name: &str) -> (String, String) {
-    let view = ReportView::new(&data(name));
+    let view = ReportView::new(&data(name), None);
     let renderer = Renderer::new(None).unwrap();
     (
         renderer.html(&view).unwrap(),
@@ -222,6 +242,9 @@ fn both_renderings_say_the_same_numbers() {
         "$10,045",
         "3 × L40S-48 x1",
         "48 ms",
+        "$40,179",
+        "from 1971-02-05",
+        "log not read",
     ] {
         assert!(html.contains(number), "{number} is not in the HTML");
         assert!(markdown.contains(number), "{number} is not in the Markdown");
@@ -233,7 +256,7 @@ fn both_renderings_say_the_same_numbers() {
 
 #[test]
 fn findings_come_ranked_and_undetermined_ones_apart() {
-    let view = ReportView::new(&data("chat"));
+    let view = ReportView::new(&data("chat"), None);
     let money: Vec<&str> = view
         .findings
         .iter()
@@ -248,14 +271,14 @@ fn findings_come_ranked_and_undetermined_ones_apart() {
 fn a_ledger_that_does_not_balance_says_so() {
     let mut data = data("chat");
     data.capacity_ms += 1000;
-    let view = ReportView::new(&data);
+    let view = ReportView::new(&data, None);
     let html = Renderer::new(None).unwrap().html(&view).unwrap();
     assert!(html.contains("no number here should be used"));
 }
 
 #[test]
 fn what_became_of_changes_stands_beside_what_was_predicted() {
-    let mut view = ReportView::new(&data("chat"));
+    let mut view = ReportView::new(&data("chat"), None);
     view.governance = Some(GovernanceView {
         checkpoint: "log.test\n3\nabc\n".into(),
         funnel: vec![("applied".into(), 1)],
@@ -306,7 +329,7 @@ fn hostile_names_are_text_everywhere() {
     {
         let cells = line.replace("\\|", "").matches('|').count();
         assert!(
-            [3, 4, 5, 6, 7, 8, 9, 12].contains(&cells),
+            [3, 4, 5, 6, 7, 8, 9, 10, 12].contains(&cells),
             "a label broke a table row: {line}"
         );
     }
@@ -337,7 +360,7 @@ fn the_page_carries_the_digest_of_its_own_style() {
 fn a_users_template_takes_the_place_of_the_built_in_one() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("report.md.j2"), "{{ report.gpus }} GPUs").unwrap();
-    let view = ReportView::new(&data("chat"));
+    let view = ReportView::new(&data("chat"), None);
     let renderer = Renderer::new(Some(folder.path())).unwrap();
     assert_eq!(renderer.markdown(&view).unwrap(), "4 GPUs");
     assert!(renderer.html(&view).unwrap().starts_with("<!doctype html>"));
