@@ -78,6 +78,7 @@ fn everything() -> Value {
         "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/r"}},
         "nightly": {"args": ["--fail-on", "coverage=80"]},
+        "weekly": {"args": ["--last", "14d"]},
         "data": {"storageClassName": "fast"},
         "nodeSelector": {"pool": "system"},
         "tolerations": [{"key": "system", "operator": "Exists"}],
@@ -137,7 +138,8 @@ fn jobs_run_without_privileges_and_end_by_the_documented_codes() {
         [
             "idleproof-nightly",
             "idleproof-snapshot",
-            "idleproof-upkeep"
+            "idleproof-upkeep",
+            "idleproof-weekly"
         ]
     );
     for job in &jobs {
@@ -193,6 +195,7 @@ fn jobs_run_without_privileges_and_end_by_the_documented_codes() {
             .clone()
     };
     assert_eq!(token("idleproof-upkeep"), false);
+    assert_eq!(token("idleproof-weekly"), false);
     assert_eq!(token("idleproof-snapshot"), true);
 }
 
@@ -318,5 +321,5 @@ async fn a_real_api_server_takes_the_chart() {
     let jobs = server
         .get("/apis/batch/v1/namespaces/idleproof/cronjobs")
         .await;
-    assert_eq!(jobs["items"].as_array().unwrap().len(), 3);
+    assert_eq!(jobs["items"].as_array().unwrap().len(), 4);
 }
