@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use idleproof::ingest::prometheus::{Auth, OAuth2, RemoteSource, TlsOptions};
+use idleproof::ingest::prometheus::{Auth, Google, OAuth2, RemoteSource, TlsOptions};
 
 use super::loopback::{Loopback, answer, nothing};
 use super::prometheus::installed;
@@ -157,6 +157,40 @@ async fn a_server_is_asked_through_the_sources_proxy() {
     assert_eq!(asked.len(), 1);
     let wanted = "http://prometheus.invalid:9090/team/api/v1/read";
     assert_eq!(asked[0].target, wanted);
+}
+
+#[tokio::test]
+async fn google_takes_a_workloads_token_for_one_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("token"), "the-workloads-token").unwrap();
+    let sts = Loopback::start(|_| token("federated", 3600)).await;
+    let server = Loopback::start(|_| nothing()).await;
+    let audience =
+        "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/k";
+    let file = serde_json::json!({
+        "type": "external_account", "audience": audience,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": format!("{}/sts", sts.url()),
+        "credential_source": {"file": at("token")},
+    });
+    std::fs::write(at("credentials.json"), file.to_string()).unwrap();
+    let credentials_file = None;
+    let mut with = options(
+        &server.url(),
+        Auth::Google(Box::new(Google { credentials_file })),
+    );
+    let path = at("credentials.json");
+    with.vars = vars(&[("GOOGLE_APPLICATION_CREDENTIALS", path.to_str().unwrap())]);
+    read(&RemoteSource::new(with).unwrap()).await.unwrap();
+    let asked = sts.requests();
+    assert_eq!(asked.len(), 1);
+    let form = asked[0].form();
+    assert_eq!(form["subject_token"], "the-workloads-token");
+    assert_eq!(form["audience"], audience);
+    assert!(form["scope"].contains("monitoring.read"));
+    let sent = server.requests();
+    assert_eq!(sent[0].header("authorization"), "Bearer federated");
 }
 
 #[tokio::test]

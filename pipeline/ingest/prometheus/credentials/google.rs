@@ -53,7 +53,7 @@ impl Google {
         let file: KeyFile = serde_json::from_str(&text)
             .map_err(|_| unusable("is no JSON of a known kind of credentials"))?;
         if file.kind != "service_account" {
-            return other_kind(&path, vars, now_ms?).await;
+            return other_kind(&path, &text, vars, now_ms?).await;
         }
         let (Some(email), Some(key)) = (&file.client_email, &file.private_key) else {
             return Err(unusable("has no client_email or no private_key"));
@@ -107,10 +107,33 @@ async fn metadata(exchange: &Exchange, vars: &Vars) -> Result<Token, CredentialE
         .map_err(|(_, error)| error)
 }
 
+/// The file with the format of its workload's token, which may be left out where it is plain text: the
+/// client that reads the file demands it.
+fn with_format(text: &str) -> String {
+    let Ok(mut file) = serde_json::from_str::<serde_json::Value>(text) else {
+        return text.to_owned();
+    };
+    let source = file.get_mut("credential_source");
+    if let Some(source) = source.and_then(serde_json::Value::as_object_mut)
+        && (source.contains_key("file") || source.contains_key("url"))
+        && !source.contains_key("environment_id")
+    {
+        source
+            .entry("format")
+            .or_insert_with(|| json!({"type": "text"}));
+    }
+    file.to_string()
+}
+
 /// Workload identity federation, impersonation and a user's own login.
-async fn other_kind(path: &Path, vars: &Vars, now_ms: i64) -> Result<Token, CredentialError> {
+async fn other_kind(
+    path: &Path,
+    text: &str,
+    vars: &Vars,
+    now_ms: i64,
+) -> Result<Token, CredentialError> {
     let asked = Instant::now();
-    let provider = reqsign_google::FileCredentialProvider::new(path.to_string_lossy());
+    let provider = reqsign_google::StaticCredentialProvider::new(with_format(text));
     let found = provider
         .with_scope(SCOPE)
         .provide_credential(&vars.context())
