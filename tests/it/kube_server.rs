@@ -223,6 +223,19 @@ impl KubeServer {
         panic!("{path} does not answer:\n{}", tail.join("\n"));
     }
 
+    /// What a path answers, as the administrator: its text, or why it is no success.
+    pub(crate) async fn answer(&self, path: &str) -> Result<String, String> {
+        let sent = self.http.get(self.url(path)).send().await;
+        let answer = sent.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let text = answer.text().await.unwrap_or_default();
+        if status.is_success() {
+            Ok(text)
+        } else {
+            Err(format!("{status} {text}"))
+        }
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder, what: &str) -> Value {
         let answer = request.send().await.unwrap();
         let status = answer.status();

@@ -63,6 +63,7 @@ mod scalers;
 mod scan;
 mod scenarios;
 mod schemas;
+mod service;
 mod stores;
 mod systems;
 mod telling;

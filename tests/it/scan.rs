@@ -8,7 +8,7 @@ use crate::prometheus::{Server, installed, start_prometheus};
 use crate::sample::{root, text};
 
 /// A folder with the first cluster's blocks as a Prometheus would hold them.
-fn blocks(folder: &Path) {
+pub(crate) fn blocks(folder: &Path) {
     let from = root().join("sample-data/prometheus/prod-a");
     for block in fs::read_dir(from).unwrap() {
         let block = block.unwrap().path();
@@ -29,7 +29,7 @@ async fn serve(folder: &Path) -> (Server, String) {
 }
 
 /// The program with a temporary folder of its own.
-async fn idleproof(folder: &Path, args: &[&str]) -> Output {
+pub(crate) async fn idleproof(folder: &Path, args: &[&str]) -> Output {
     let temporary = folder.join("tmp");
     fs::create_dir_all(&temporary).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_idleproof"));
