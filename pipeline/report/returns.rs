@@ -86,11 +86,9 @@ impl ReturnsView {
     }
 }
 
-fn gpus(ms: i64, hours: i64) -> Decimal {
-    if hours <= 0 {
-        return Decimal::ZERO;
-    }
-    (Decimal::from(ms) / Decimal::from(hours * HOUR_MS)).round_dp(1)
+fn gpus(ms: i64, hours: i64) -> String {
+    let span = Decimal::from(hours.max(1) * HOUR_MS);
+    format!("{:.1}", (Decimal::from(ms) / span).round_dp(1))
 }
 
 fn pool_view(pool: &PoolData, window_end_ms: i64, zone: Zone) -> PoolView {
@@ -106,7 +104,10 @@ fn pool_view(pool: &PoolData, window_end_ms: i64, zone: Zone) -> PoolView {
     }
     let running = pool.commitment_end_ms.filter(|end| *end > window_end_ms);
     let (mut commitment, when) = match (&pool.commitment, pool.commitment_end_ms) {
-        (None, _) => ("none in the price sheet".to_owned(), "at once".to_owned()),
+        (None, _) => (
+            "no commitment in the price sheet".to_owned(),
+            "at once".to_owned(),
+        ),
         (Some(id), None) => (
             format!("{id}, its end is not known"),
             "when the commitment ends".to_owned(),
@@ -123,7 +124,7 @@ fn pool_view(pool: &PoolData, window_end_ms: i64, zone: Zone) -> PoolView {
         commitment = format!("{commitment}; {} on a reservation", pool.reserved_nodes);
     }
     PoolView {
-        pool: format!("{} · {}", pool.cluster, pool.key.replace('|', " · ")),
+        pool: format!("{} · {}", pool.cluster, shown_key(&pool.key)),
         nodes: format!("{} with {} GPUs", pool.nodes, pool.gpus),
         empty: if named.is_empty() {
             "none".to_owned()
@@ -132,7 +133,7 @@ fn pool_view(pool: &PoolData, window_end_ms: i64, zone: Zone) -> PoolView {
         },
         free: least.to_string(),
         whole_nodes: per_node.map_or_else(unknown, |gpus| (least / gpus).to_string()),
-        mean_free: gpus(pool.free_ms, pool.hours).to_string(),
+        mean_free: gpus(pool.free_ms, pool.hours),
         node_monthly: per_node.zip(pool.usd_per_gpu_hour).map_or_else(
             || "price unknown".to_owned(),
             |(gpus, price)| usd(price * Decimal::from(gpus * HOURS_OF_A_MONTH)),
@@ -140,6 +141,12 @@ fn pool_view(pool: &PoolData, window_end_ms: i64, zone: Zone) -> PoolView {
         commitment,
         when,
     }
+}
+
+/// What a price hangs on, as far as it is known.
+fn shown_key(key: &str) -> String {
+    let parts: Vec<&str> = key.split('|').filter(|part| !part.is_empty()).collect();
+    parts.join(" · ")
 }
 
 /// In the order of netting: each figure holds once those before it are carried out.
@@ -203,7 +210,7 @@ mod tests {
         };
         let view = pool_view(&pool, 20 * DAY_MS, Zone::UTC);
         assert_eq!((view.free.as_str(), view.whole_nodes.as_str()), ("17", "2"));
-        assert_eq!(view.mean_free, "20");
+        assert_eq!(view.mean_free, "20.0");
         assert_eq!(view.empty, "1: n1 since 1970-01-11T00:00:00Z");
         assert_eq!(view.node_monthly, "$11,680");
         assert_eq!(view.commitment, "ri-1 until 1970-02-10; 1 on a reservation");

@@ -258,6 +258,18 @@ pub(crate) fn what_became_of_it(folder: &Path) {
     for word in ["1 applied", "1 reverted", "kubectl-edit", "not yet known"] {
         assert!(page.contains(word), "{word}");
     }
+    // In the funnel each stands once, where it came to; what was taken back has left it.
+    let json = fs::read(report.join("report.json")).unwrap();
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    let of = |list: &str, key: &str, name: &str| {
+        let rows = json["funnel"][list].as_array().unwrap();
+        let found = rows.iter().find(|row| row[key] == name);
+        found.map_or(String::new(), |row| row["count"].as_str().unwrap().into())
+    };
+    let reached =
+        ["approved", "exported", "applied", "realised"].map(|name| of("stages", "stage", name));
+    assert_eq!(reached, ["2", "2", "1", "0"], "{}", json["funnel"]);
+    assert_eq!(of("left", "state", "reverted"), "1", "{}", json["funnel"]);
     // The log holds each state once, and verifies.
     let log = place.path().join("lake/log").to_string_lossy().into_owned();
     let key = place

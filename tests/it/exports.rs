@@ -240,6 +240,55 @@ fn a_publication_is_rendered_again_and_says_the_same() {
     assert!(text(&none.stderr).contains("no publication has a window"));
 }
 
+#[test]
+fn a_weekly_report_lies_beside_the_runs_once_and_shows_its_zone() {
+    let written = std::fs::read_to_string(run().config()).unwrap();
+    let place = run().folder.path();
+    let with = |name: &str, zone: &str| {
+        let file = place.join(name);
+        let text = written
+            .replace("timezone = \"UTC\"", &format!("timezone = \"{zone}\""))
+            .replace(
+                &format!("{}/report", place.display()),
+                &format!("{}/weekly", place.display()),
+            );
+        std::fs::write(&file, text).unwrap();
+        file.to_string_lossy().into_owned()
+    };
+    let berlin = with("berlin.toml", "Europe/Berlin");
+    let weekly = |more: &[&str]| {
+        let args = ["report", "--to-output", "--config", &berlin];
+        idleproof(&[&args[..], more].concat())
+    };
+    let first = weekly(&["--week", "2026-W47", "--last", "14d"]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let page = std::path::PathBuf::from(text(&first.stdout).trim());
+    let below = page.strip_prefix(place.join("weekly/2026/W47")).unwrap();
+    assert!(below.to_string_lossy().starts_with("weekly-"), "{page:?}");
+    let html = std::fs::read_to_string(&page).unwrap();
+    let edges = "2026-11-09 01:00 CET to 2026-11-23 01:00 CET (14 UTC days)";
+    assert!(html.contains(edges));
+    assert!(html.contains("Week from (UTC)") && html.contains("id=\"funnel\""));
+    for ending in ["md", "json"] {
+        assert!(page.with_extension(ending).exists());
+    }
+    // It is no publication, and nothing points to it.
+    assert!(!place.join("weekly/latest.json").exists());
+    let again = weekly(&["--week", "2026-W47"]);
+    assert!(text(&again.stdout).contains("is there already and stays as it is"));
+    let none = weekly(&["--last", "7d"]);
+    assert_eq!(none.status.code(), Some(2));
+    let said = text(&none.stderr);
+    assert!(
+        said.contains("`idleproof run --no-ingest --last 7d` makes one"),
+        "{said}"
+    );
+    let wrong = with("wrong.toml", "Berlin");
+    let refused = idleproof(&["check", "config", "--config", &wrong]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("perhaps `Europe/Berlin`"));
+}
+
 /// Dollars that stand alone in a cell; sentences are compared by their own tests.
 fn amounts_in(value: &Value, into: &mut BTreeSet<String>) {
     match value {
