@@ -36,6 +36,7 @@ mod economics;
 mod exports;
 mod faulty_store;
 mod fleet;
+mod forced;
 mod ingest;
 mod inventory;
 mod inventory_facts;
