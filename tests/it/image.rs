@@ -91,6 +91,22 @@ fn the_recipe_pins_its_base_runs_no_shell_and_ends_as_a_user() {
     );
 }
 
+#[test]
+fn hadolint_finds_nothing_in_the_recipe() {
+    let program = crate::stores::peers().join("bin/hadolint");
+    let Ok(output) = Command::new(program)
+        .args(["--no-color", "--failure-threshold", "style"])
+        .arg(root().join("deploy/Dockerfile"))
+        .output()
+    else {
+        let why = "hadolint is not installed";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
+        eprintln!("skipped: {why}");
+        return;
+    };
+    assert!(output.status.success(), "{}", text(&output.stdout));
+}
+
 /// The libraries that this build of the program loads; the image's own is static and has none.
 fn libraries() -> Vec<PathBuf> {
     let output = Command::new("ldd")
