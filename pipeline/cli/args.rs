@@ -77,7 +77,7 @@ pub(super) enum Command {
     Prices(PricesArgs),
     /// Ask the lake a question in SQL; read-only
     #[command(
-        after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables\n  idleproof sql < question.sql"
+        after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables\n  idleproof sql < question.sql\n  idleproof sql                     # asks on: Tab completes, Ctrl-C stops a query, Ctrl-D ends"
     )]
     Sql(SqlArgs),
     /// Approve recommendations of a manifest: two files, which travel to the inbox
@@ -280,7 +280,7 @@ pub(super) struct InventoryArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct SqlArgs {
-    /// The query, `.tables`, `.schema VIEW` or `.explain QUERY`; default: stdin
+    /// The query, `.tables`, `.schema VIEW` or `.explain QUERY`; default: stdin, or a shell on a terminal
     #[arg(conflicts_with = "file")]
     pub query: Option<String>,
     /// A file that holds the query

@@ -1,5 +1,5 @@
 //! Owns `sql`: read-only queries over what a publication shows, one from the command line, a file or
-//! stdin.
+//! stdin; `shell` asks for more.
 
 use std::io::{IsTerminal as _, Read as _, Write};
 
@@ -8,9 +8,9 @@ use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
 use super::args::SqlArgs;
-use super::data;
 use super::error::CliError;
 use super::output::print_rows;
+use super::{data, shell};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::lake::{LakeView, read_only_sql};
@@ -23,6 +23,10 @@ pub(super) async fn sql(args: &SqlArgs) -> Result<Exit, CliError> {
         (Some(query), _) => query.clone(),
         (None, Some(path)) => std::fs::read_to_string(path)
             .map_err(|error| CliError::file("read the query", path, error))?,
+        // The shell draws: without a screen there is nothing to ask with.
+        (None, None) if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
+            return shell::shell(args).await;
+        }
         (None, None) if std::io::stdin().is_terminal() => {
             return Err(CliError::Usage(
                 "give a query, a file with one, or one on stdin".to_owned(),
@@ -57,7 +61,7 @@ pub(super) async fn sql(args: &SqlArgs) -> Result<Exit, CliError> {
 }
 
 /// Every view and what it is about.
-fn tables(out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn tables(out: &mut dyn Write) -> Result<(), CliError> {
     for (name, sql) in data::views() {
         let about = sql
             .lines()
@@ -71,7 +75,7 @@ fn tables(out: &mut dyn Write) -> Result<(), CliError> {
 }
 
 /// The statement that a line means: `.schema` and `.explain` are short for others.
-fn statement(query: &str) -> Result<String, CliError> {
+pub(super) fn statement(query: &str) -> Result<String, CliError> {
     if let Some(name) = query.strip_prefix(".schema") {
         let name = name.trim();
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
@@ -97,7 +101,10 @@ fn statement(query: &str) -> Result<String, CliError> {
 }
 
 /// The rows of one statement; at least one batch, so that its columns are known.
-async fn rows(session: &SessionContext, statement: &str) -> Result<Vec<RecordBatch>, CliError> {
+pub(super) async fn rows(
+    session: &SessionContext,
+    statement: &str,
+) -> Result<Vec<RecordBatch>, CliError> {
     let none: Vec<ScalarValue> = Vec::new();
     let rows = read_only_sql(session, statement, none).await?;
     let schema = rows.schema().as_arrow().clone();

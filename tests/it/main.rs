@@ -66,6 +66,7 @@ mod scan;
 mod scenarios;
 mod schemas;
 mod service;
+mod shell;
 mod stores;
 mod systems;
 mod telling;
