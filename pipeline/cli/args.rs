@@ -12,6 +12,7 @@ use super::manual::{CompletionsArgs, ManArgs};
 use super::output::OutputFormat;
 use super::report::ReportArgs;
 use super::scan::ScanArgs;
+use super::serve::ServeArgs;
 
 /// Finds where GPU money is wasted in LLM inference fleets, proves it and prices it.
 #[derive(Debug, Parser)]
@@ -80,6 +81,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables\n  idleproof sql < question.sql\n  idleproof sql                     # asks on: Tab completes, Ctrl-C stops a query, Ctrl-D ends"
     )]
     Sql(SqlArgs),
+    /// Offer the views to clients of PostgreSQL: psql, Grafana, Python; read-only
+    #[command(
+        after_help = "Examples:\n  idleproof serve\n  idleproof serve --listen 127.0.0.1:5433 --as-of 12\n  idleproof serve --listen 0.0.0.0:5433 --user-file users --tls-cert server.crt --tls-key server.key\n\nThen: psql 'host=127.0.0.1 port=5433 user=me dbname=idleproof'. Connections that come later see later\npublications. Ctrl-C or SIGTERM ends it."
+    )]
+    Serve(ServeArgs),
     /// Approve recommendations of a manifest: two files, which travel to the inbox
     #[command(
         after_help = "Examples:\n  idleproof approve --all --manifest manifest.dsse.json --pipeline-key pipeline.pub --review\n  idleproof approve 3f2a9c --manifest manifest.dsse.json --pipeline-key pipeline.pub --key ~/.ssh/id_ed25519"

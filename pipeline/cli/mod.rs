@@ -52,6 +52,7 @@ mod report_sections;
 mod returnable;
 mod run;
 mod scan;
+mod serve;
 mod shelf;
 mod shell;
 mod snapshot;
@@ -156,6 +157,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Explain(args) => explain::explain(&args).await,
         Command::Prices(args) => prices::prices(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
+        Command::Serve(args) => serve::serve(&args).await,
         Command::Approve(args) => approve::approve(&args).await,
         Command::Reject(args) => approve::reject(&args).await,
         Command::Defer(args) => approve::defer(&args).await,

@@ -66,6 +66,7 @@ mod scan;
 mod scenarios;
 mod schemas;
 mod service;
+mod serve;
 mod shell;
 mod stores;
 mod systems;
