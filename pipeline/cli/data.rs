@@ -1,7 +1,14 @@
 //! Owns how commands open the lake for reading: the publication, its session, the views of
 //! `queries/views/`.
 
-use datafusion::prelude::SessionContext;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::{DataFrame, SessionContext};
 use include_dir::{Dir, include_dir};
 
 use super::error::CliError;
@@ -61,6 +68,21 @@ pub(super) async fn published(
         ))
     })?;
     Ok((lake, publication))
+}
+
+/// A query's rows, in pieces between which it can be stopped. What multiplies rows would otherwise compute for
+/// minutes before it looks up.
+pub(super) async fn rows(frame: DataFrame) -> Result<SendableRecordBatchStream, DataFusionError> {
+    let context = Arc::new(frame.task_ctx());
+    let plan = frame.create_physical_plan().await?;
+    let plan = plan.transform_up(|plan| {
+        Ok(if plan.name().contains("Join") {
+            Transformed::yes(Arc::new(CooperativeExec::new(plan)) as Arc<dyn ExecutionPlan>)
+        } else {
+            Transformed::no(plan)
+        })
+    })?;
+    execute_stream(plan.data, context)
 }
 
 #[cfg(test)]

@@ -122,6 +122,8 @@ pub fn main() -> Exit {
     };
     // The command runs on a worker, whose stack is as large as set above.
     let ended = runtime.block_on(async { tokio::spawn(dispatch(cli.command)).await });
+    // What still computes for nobody, as a query that was stopped may, holds nothing up.
+    runtime.shutdown_background();
     match ended {
         Ok(Ok(exit)) => exit,
         // The reader of our output has gone, as `head` does: nothing is wrong.

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use clap::ValueEnum as _;
 use datafusion::prelude::SessionContext;
+use futures::FutureExt as _;
 
 use super::args::SqlArgs;
 use super::editor::{Editor, Knows, Typed, screen};
@@ -195,7 +197,12 @@ impl Shell {
                 let statement = sql::statement(query)?;
                 let started = Instant::now();
                 let batches = tokio::select! {
-                    rows = sql::rows(&self.session, &statement) => rows?,
+                    rows = AssertUnwindSafe(sql::rows(&self.session, &statement)).catch_unwind() => {
+                        // A bug under a query is that query's end and not the shell's.
+                        rows.map_err(|_| CliError::Unexpected(
+                            "the query failed inside the engine: ask it in another way".to_owned(),
+                        ))??
+                    }
                     _ = tokio::signal::ctrl_c() => {
                         say("stopped");
                         return Ok(true);

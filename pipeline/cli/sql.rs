@@ -4,6 +4,7 @@
 use std::io::{IsTerminal as _, Read as _, Write};
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::physical_plan::common::collect;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
@@ -108,10 +109,9 @@ pub(super) async fn rows(
     let none: Vec<ScalarValue> = Vec::new();
     let rows = read_only_sql(session, statement, none).await?;
     let schema = rows.schema().as_arrow().clone();
-    let mut batches = rows
-        .collect()
-        .await
-        .map_err(|error| CliError::Usage(format!("the query failed: {error}")))?;
+    let failed = |error| CliError::Usage(format!("the query failed: {error}"));
+    let stream = data::rows(rows).await.map_err(failed)?;
+    let mut batches = collect(stream).await.map_err(failed)?;
     if batches.is_empty() {
         batches.push(RecordBatch::new_empty(schema.into()));
     }

@@ -180,7 +180,7 @@ fn a_python_driver_reads_types_binds_parameters_and_stops_queries() {
     let Some(python) = python_with_psycopg() else {
         return;
     };
-    let serving = Serving::start(&run().config(), &["--statement-timeout", "20"]);
+    let serving = Serving::start(&run().config(), &["--statement-timeout", "40"]);
     let output = Command::new(python)
         .arg(crate::sample::root().join("tests/peers/pg_client.py"))
         .arg(serving.port.to_string())

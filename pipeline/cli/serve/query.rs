@@ -1,6 +1,7 @@
 //! Owns a query from its text to its rows: planning, what its columns are, and rows that come as they are
 //! computed, within a time and until somebody stops them.
 
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -10,7 +11,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::data::{DataRow, FieldDescription, RowDescription};
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use super::fault::Fault;
 use super::params;
 use super::types::{Kind, Ready};
+use crate::cli::data;
 use crate::lake::read_only_sql;
 
 /// What a statement can be given.
@@ -142,7 +144,10 @@ impl Stops {
             _ = self.cancelled.changed() => {
                 return Err(Fault::error("57014", "the query was stopped as asked"));
             }
-            done = work => done,
+            // A bug under a query is that query's end and not its client's.
+            done = AssertUnwindSafe(work).catch_unwind() => done.map_err(|_| {
+                Fault::error("XX000", "the query failed inside the engine: ask it in another way")
+            })?,
             () = tokio::time::sleep(self.allowed) => {
                 return Err(Fault::error(
                     "57014",
@@ -187,7 +192,7 @@ impl Rows {
             .wait(async {
                 let frame = read_only_sql(session, sql, values).await?;
                 let columns = columns(frame.schema().as_arrow().fields());
-                let stream = frame.execute_stream().await;
+                let stream = data::rows(frame).await;
                 Ok::<_, Fault>((columns, stream.map_err(|error| Fault::from(&error))?))
             })
             .await??;

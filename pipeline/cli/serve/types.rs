@@ -2,7 +2,7 @@
 //! that PostgreSQL has no type for are text.
 
 use bytes::{BufMut as _, BytesMut};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch, new_null_array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int16Type, Int32Type,
@@ -179,6 +179,9 @@ fn ready(kind: Kind, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         let list = DataType::List(Field::new("item", plain, true).into());
         return cast(column, &list);
     }
+    if column.data_type() == &DataType::Null {
+        return Ok(new_null_array(&DataType::Utf8, column.len()));
+    }
     let plain = plain_type(kind.scalar, column.data_type());
     let is_text = matches!(
         column.data_type(),
@@ -197,7 +200,7 @@ fn ready(kind: Kind, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 }
 
 fn write_field(kind: Kind, column: &ArrayRef, row: usize, binary: bool, out: &mut BytesMut) {
-    if column.is_null(row) || column.data_type() == &DataType::Null {
+    if column.is_null(row) {
         out.put_i32(-1);
         return;
     }

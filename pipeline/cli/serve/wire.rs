@@ -244,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn lengths_are_held_to_their_limits_before_anything_is_read() {
         for length in [i32::MAX, -1, 0, 3, MESSAGE_BYTES_MAX as i32 + 1] {
-            let bytes = [&[b'Q'], length.to_be_bytes().as_slice()].concat();
+            let bytes = [b"Q".as_slice(), &length.to_be_bytes()].concat();
             let read = of(&bytes).await.message(MESSAGE_BYTES_MAX).await;
             assert!(matches!(read, Err(WireError::Malformed(_))), "{length}");
         }
