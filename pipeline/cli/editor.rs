@@ -107,16 +107,16 @@ impl Editor {
             let was_looked = looked.take();
             match key {
                 Key::Enter if knows.is_whole(&line.text()) => {
-                    line.to_the_end();
+                    line.jump_to_end();
                     out.leave(self, &line)?;
                     return Ok(Typed::Line(line.text()));
                 }
                 Key::Enter => {
-                    line.to_the_end();
+                    line.jump_to_end();
                     line.insert('\n');
                 }
                 Key::Interrupt => {
-                    line.to_the_end();
+                    line.jump_to_end();
                     out.leave(self, &line)?;
                     return Ok(Typed::GivenUp);
                 }
@@ -202,7 +202,7 @@ impl Editor {
             return Ok(());
         }
         let at = line.clone();
-        line.to_the_end();
+        line.jump_to_end();
         out.leave(self, line)?;
         *line = at;
         list(&fits)
@@ -272,7 +272,8 @@ impl Screen {
             up(&mut text, layout.end.0 - layout.cursor.0);
             text.push('\r');
             if layout.cursor.1 > 0 {
-                text.push_str(&format!("\x1b[{}C", layout.cursor.1));
+                let right = format!("\x1b[{}C", layout.cursor.1);
+                text.push_str(&right);
             }
         }
         self.cursor = layout.cursor;
@@ -310,7 +311,8 @@ impl Screen {
 
 fn up(text: &mut String, rows: usize) {
     if rows > 0 {
-        text.push_str(&format!("\x1b[{rows}A"));
+        let up = format!("\x1b[{rows}A");
+        text.push_str(&up);
     }
 }
 

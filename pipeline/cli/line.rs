@@ -86,7 +86,7 @@ impl Line {
         self.at = rest.map_or(self.chars.len(), |place| self.at + place);
     }
 
-    pub(super) fn to_the_end(&mut self) {
+    pub(super) fn jump_to_end(&mut self) {
         self.at = self.chars.len();
     }
 
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(line.before(), "one\n");
         line.end();
         assert_eq!(line.before(), "one\ntwo");
-        line.to_the_end();
+        line.jump_to_end();
         assert!(line.is_at_end());
     }
 

@@ -115,8 +115,8 @@ mod tests {
     fn a_long_past_is_cut_at_its_old_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sql_history");
-        let lines: String = (0..=2 * KEPT).map(|n| format!("select {n};\n")).collect();
-        fs::write(&path, lines).unwrap();
+        let lines: Vec<String> = (0..=2 * KEPT).map(|n| format!("select {n};")).collect();
+        fs::write(&path, lines.join("\n")).unwrap();
         let past = load(&path).unwrap();
         assert_eq!(past.len(), KEPT);
         assert_eq!(past.last().unwrap(), &format!("select {};", 2 * KEPT));

@@ -198,16 +198,20 @@ fn numeric_of_binary(mut bytes: &[u8]) -> Option<ScalarValue> {
             .copied()
             .unwrap_or(0)
     };
-    let whole: String = (0..=weight.max(0))
+    let whole: Vec<String> = (0..=weight.max(0))
         .rev()
         .map(|place| format!("{:04}", group(place)))
         .collect();
     let needed = i32::try_from(scale.div_ceil(4)).ok()?;
-    let fraction: String = (1..=needed)
+    let fraction: Vec<String> = (1..=needed)
         .map(|place| format!("{:04}", group(-place)))
         .collect();
     let sign = if sign == 0 { "" } else { "-" };
-    numeric(&format!("{sign}{whole}.{}", &fraction[..scale]))
+    numeric(&format!(
+        "{sign}{}.{}",
+        whole.concat(),
+        &fraction.concat()[..scale]
+    ))
 }
 
 #[cfg(test)]

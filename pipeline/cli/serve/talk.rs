@@ -245,9 +245,8 @@ impl Talk {
         for statement in statements {
             let asked = asked(statement)?;
             self.may_run(&asked)?;
-            let mut rows = match self.begin(&asked, Vec::new()).await? {
-                Some(rows) => rows,
-                None => continue,
+            let Some(mut rows) = self.begin(&asked, Vec::new()).await? else {
+                continue;
             };
             self.put(description(&rows.columns, |_| false))?;
             self.rows(&mut rows, &Formats(Vec::new()), 0, "SELECT")

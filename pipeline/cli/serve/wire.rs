@@ -20,7 +20,7 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Rows are sent on when so much has gathered.
 const SEND_BYTES: usize = 64 << 10;
 /// A client that takes no byte for so long is gone.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_mins(1);
 
 const SSL_REQUEST: i32 = 80_877_103;
 const GSS_REQUEST: i32 = 80_877_104;
