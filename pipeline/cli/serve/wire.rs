@@ -128,8 +128,9 @@ impl Wire {
             return Err(malformed("something came that is no password"));
         }
         let context = &self.context;
-        if length == 4 {
-            // The decoder wants to see the byte after a message without a body.
+        if length == 4 && matches!(message[0], b'S' | b'H' | b'X' | b'c') {
+            // The decoder wants to see the byte after a message that has no body; any other kind
+            // without one is malformed.
             message.extend_from_slice(&[0]);
         }
         decode(|| PgWireFrontendMessage::decode(&mut message, context))
