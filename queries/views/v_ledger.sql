@@ -79,8 +79,11 @@ tier_shares AS (
       AS BIGINT), CAST(0 AS BIGINT)) AS before
   FROM tier_running r
 ),
+-- A key is numbered, so that its slots are gathered by one number and not by eight texts. Slots of no key
+-- are gathered together, to no end.
 taken AS (
   SELECT
+    ROW_NUMBER() OVER () AS key_id,
     cluster, namespace, workload_kind, workload_name, hour_ms, gpu_product, price_key, class,
     CAST(SUM(surplus_ms) AS BIGINT) AS surplus_ms,
     CAST(SUM(tier_ms) AS BIGINT) AS tier_ms,
@@ -118,14 +121,15 @@ judged AS (
 rows_all AS (
   SELECT
     l.*,
-    COALESCE(l.gpu_product, '') AS product,
-    CASE WHEN l.final THEN COALESCE(t.surplus_ms, 0) ELSE CAST(0 AS BIGINT) END AS key_surplus,
-    CASE WHEN l.final THEN COALESCE(t.tier_ms, 0) ELSE CAST(0 AS BIGINT) END AS key_tier,
-    CASE WHEN l.final THEN COALESCE(t.misplaced_ms, 0) ELSE CAST(0 AS BIGINT) END AS key_misplaced,
+    t.key_id,
+    COALESCE(t.surplus_ms, 0) AS key_surplus,
+    COALESCE(t.tier_ms, 0) AS key_tier,
+    COALESCE(t.misplaced_ms, 0) AS key_misplaced,
     l.final AND j.cluster IS NOT NULL AND l.hour_ms >= j.from_ms AND l.hour_ms < j.to_ms AS is_judged
   FROM ledger l
   LEFT JOIN taken t
-    ON t.cluster = l.cluster
+    ON l.final
+    AND t.cluster = l.cluster
     AND t.namespace = l.namespace
     AND t.workload_kind = l.workload_kind
     AND t.workload_name = l.workload_name
@@ -140,69 +144,64 @@ rows_all AS (
     AND j.workload_name = l.workload_name
   WHERE l.class <> 'absent' AND l.ms > 0
 ),
--- One share after the other, each of what the one before left, so that none is negative.
-dealt_surplus AS (
+-- One share after the other, each of what the one before left, so that none is negative. All are floors of
+-- the place in the key, so what was dealt up to a row follows from that place alone: one running sum.
+placed AS (
   SELECT
     r.*,
     CAST(SUM(ms) OVER (
-      PARTITION BY cluster, namespace, workload_kind, workload_name, hour_ms, product, price_key, class, final
+      PARTITION BY date, key_id
       ORDER BY node, slot, slice
       ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     ) AS DECIMAL(18, 0)) AS upto,
-    CAST(SUM(ms) OVER (
-      PARTITION BY cluster, namespace, workload_kind, workload_name, hour_ms, product, price_key, class, final
-    ) AS DECIMAL(18, 0)) AS total
+    CAST(SUM(ms) OVER (PARTITION BY date, key_id) AS DECIMAL(18, 0)) AS total
   FROM rows_all r
 ),
-after_surplus AS (
+dealt_surplus AS (
   SELECT
     r.*,
+    upto - ms AS upto_before,
     CASE WHEN key_surplus = 0 THEN CAST(0 AS BIGINT) ELSE
       CAST((upto * key_surplus - (upto * key_surplus) % total) / total AS BIGINT)
-      - CAST(((upto - ms) * key_surplus - ((upto - ms) * key_surplus) % total) / total AS BIGINT)
-    END AS surplus_ms
+    END AS surplus_upto,
+    CASE WHEN key_surplus = 0 THEN CAST(0 AS BIGINT) ELSE
+      CAST(((upto - ms) * key_surplus - ((upto - ms) * key_surplus) % total) / total AS BIGINT)
+    END AS surplus_before
+  FROM placed r
+),
+left_over AS (
+  SELECT
+    r.*,
+    CAST(upto - surplus_upto AS DECIMAL(18, 0)) AS left_upto,
+    CAST(upto_before - surplus_before AS DECIMAL(18, 0)) AS left_before,
+    CASE WHEN total > key_surplus THEN CAST(total - key_surplus AS DECIMAL(18, 0)) ELSE CAST(1 AS DECIMAL(18, 0)) END AS left_total
   FROM dealt_surplus r
 ),
 dealt_tier AS (
   SELECT
     r.*,
-    ms - surplus_ms AS left_ms,
-    CAST(SUM(ms - surplus_ms) OVER (
-      PARTITION BY cluster, namespace, workload_kind, workload_name, hour_ms, product, price_key, class, final
-      ORDER BY node, slot, slice
-      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    ) AS DECIMAL(18, 0)) AS left_upto,
-    CASE WHEN total > key_surplus THEN total - key_surplus ELSE CAST(1 AS DECIMAL(18, 0)) END AS left_total
-  FROM after_surplus r
-),
-after_tier AS (
-  SELECT
-    r.*,
     CASE WHEN key_tier = 0 THEN CAST(0 AS BIGINT) ELSE
       CAST((left_upto * key_tier - (left_upto * key_tier) % left_total) / left_total AS BIGINT)
-      - CAST(((left_upto - left_ms) * key_tier - ((left_upto - left_ms) * key_tier) % left_total) / left_total AS BIGINT)
-    END AS tier_ms
-  FROM dealt_tier r
-),
-dealt_misplaced AS (
-  SELECT
-    r.*,
-    CAST(SUM(tier_ms) OVER (
-      PARTITION BY cluster, namespace, workload_kind, workload_name, hour_ms, product, price_key, class, final
-      ORDER BY node, slot, slice
-      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    ) AS DECIMAL(18, 0)) AS tier_upto,
-    CASE WHEN key_tier > 0 THEN key_tier ELSE CAST(1 AS BIGINT) END AS tier_total
-  FROM after_tier r
+    END AS tier_upto,
+    CASE WHEN key_tier = 0 THEN CAST(0 AS BIGINT) ELSE
+      CAST((left_before * key_tier - (left_before * key_tier) % left_total) / left_total AS BIGINT)
+    END AS tier_before
+  FROM left_over r
 ),
 split AS (
   SELECT
-    r.*,
+    cluster, node, slot, slice, gpu_uuid, gpu_product, namespace, workload_kind, workload_name, model, team,
+    final, hour_ms, date, price_key, class, is_judged,
+    surplus_upto - surplus_before AS surplus_ms,
+    ms - (surplus_upto - surplus_before) AS left_ms,
+    tier_upto - tier_before AS tier_ms,
     CASE WHEN key_misplaced = 0 THEN CAST(0 AS BIGINT) ELSE
-      CAST((tier_upto * key_misplaced - (tier_upto * key_misplaced) % tier_total) / tier_total AS BIGINT)
-      - CAST(((tier_upto - tier_ms) * key_misplaced - ((tier_upto - tier_ms) * key_misplaced) % tier_total) / tier_total AS BIGINT)
+      CAST((CAST(tier_upto AS DECIMAL(18, 0)) * key_misplaced
+        - (CAST(tier_upto AS DECIMAL(18, 0)) * key_misplaced) % key_tier) / key_tier AS BIGINT)
+      - CAST((CAST(tier_before AS DECIMAL(18, 0)) * key_misplaced
+        - (CAST(tier_before AS DECIMAL(18, 0)) * key_misplaced) % key_tier) / key_tier AS BIGINT)
     END AS misplaced_ms
-  FROM dealt_misplaced r
+  FROM dealt_tier r
 ),
 -- A row for each part of each row: joined, so that the shares above are dealt once and not once a part.
 parts AS (
@@ -213,7 +212,8 @@ parts AS (
 ),
 portions AS (
   SELECT
-    s.*,
+    cluster, node, slot, slice, gpu_uuid, gpu_product, namespace, workload_kind, workload_name, model, team,
+    final, hour_ms, date, price_key,
     CASE WHEN part_name = 'observed' THEN class ELSE part_name END AS shown,
     CASE
       WHEN part_name = 'surplus' THEN surplus_ms
@@ -223,7 +223,7 @@ portions AS (
       WHEN class = 'serving' AND is_judged THEN CAST(0 AS BIGINT)
       ELSE left_ms - tier_ms
     END AS shown_ms
-  FROM split s
+  FROM split
   CROSS JOIN parts
 )
 SELECT
