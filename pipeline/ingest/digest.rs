@@ -37,10 +37,14 @@ fn hash_column(hasher: &mut Sha256, column: &ArrayRef) {
         hasher.update(&bits);
     }
     let any = column.as_any();
+    // Without NULLs the words lie side by side already, in the order in which they are hashed.
+    let lies_ready = column.null_count() == 0 && cfg!(target_endian = "little");
     if let Some(text) = any.downcast_ref::<StringArray>() {
         hash_text(hasher, text);
     } else if let Some(labels) = any.downcast_ref::<DictionaryArray<Int32Type>>() {
         hash_labels(hasher, labels);
+    } else if let (true, Some(words)) = (lies_ready, words_of(any)) {
+        hasher.update(words);
     } else if let Some(floats) = any.downcast_ref::<Float64Array>() {
         hash_words(hasher, floats.iter().flatten().map(f64::to_bits));
     } else if let Some(ints) = any.downcast_ref::<Int64Array>() {
@@ -62,6 +66,18 @@ fn hash_column(hasher: &mut Sha256, column: &ArrayRef) {
             "a column of type {} has no digest",
             column.data_type()
         );
+    }
+}
+
+/// The bytes of a column of eight-byte values.
+fn words_of(column: &dyn std::any::Any) -> Option<&[u8]> {
+    if let Some(floats) = column.downcast_ref::<Float64Array>() {
+        Some(floats.values().inner().as_slice())
+    } else if let Some(ints) = column.downcast_ref::<Int64Array>() {
+        Some(ints.values().inner().as_slice())
+    } else {
+        let times = column.downcast_ref::<TimestampMicrosecondArray>()?;
+        Some(times.values().inner().as_slice())
     }
 }
 

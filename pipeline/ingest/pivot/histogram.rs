@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::intake::WideSeries;
 use super::times::Times;
-use super::wide::{Residual, combine};
+use super::wide::{Conversion, Residual, combine};
 use crate::ingest::aliases::{Combine, Part};
 use crate::ingest::prometheus::HistogramSample;
 
@@ -121,15 +121,24 @@ fn tell(series: &[(&WideSeries<'_>, Residual)], all: &Times) -> Told {
     let mut told = Told {
         bounds: Vec::with_capacity(buckets.len()),
         counts: Vec::with_capacity(buckets.len()),
-        sums: combine(&sums, all, Combine::Sum, |one, value| {
-            value * one.alias.scale
-        }),
+        sums: combine(
+            &sums,
+            all,
+            Combine::Sum,
+            |one| Conversion::scaled(one.alias.scale),
+            &mut 0,
+        ),
         native: BTreeMap::new(),
     };
     for (bound, members) in buckets {
         told.bounds.push(bound.0);
-        told.counts
-            .push(combine(&members, all, Combine::Sum, |_, value| value));
+        told.counts.push(combine(
+            &members,
+            all,
+            Combine::Sum,
+            |_| Conversion::scaled(1.0),
+            &mut 0,
+        ));
     }
     for (row, own_counts) in native {
         let mut point = Point {

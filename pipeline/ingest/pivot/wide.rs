@@ -333,11 +333,13 @@ impl Columns {
         for (column, (how, by_rank)) in values {
             let mut best: Option<Vec<f64>> = None;
             for group in by_rank.into_values() {
-                let told = combine(&group, &times, how, |series, value| {
-                    let value = column_value(aliases, series, value);
-                    rejected += u64::from(value.is_nan());
-                    value
-                });
+                let told = combine(
+                    &group,
+                    &times,
+                    how,
+                    |series| Conversion::of(aliases, series),
+                    &mut rejected,
+                );
                 match &mut best {
                     None => best = Some(told),
                     Some(best) => {
@@ -426,27 +428,52 @@ impl ToldColumn {
     }
 }
 
-/// The column's value of one sample; NaN where it means "not supported".
-fn column_value(aliases: &Aliases, series: &WideSeries<'_>, value: f64) -> f64 {
-    let exporter = &aliases.exporters[series.alias.exporter];
-    let value = match &series.alias.from_label {
-        None => value,
-        Some(label) => {
-            let said = series
-                .labels
-                .get(label)
-                .and_then(|text| text.parse::<f64>().ok());
-            said.filter(|number| number.is_finite()).unwrap_or(f64::NAN)
+/// How samples of one series become values of a column: found once, used for each of them.
+#[derive(Clone, Copy)]
+pub(super) struct Conversion<'e> {
+    /// The value stands in a label, and the sample says only that it is there.
+    said: Option<f64>,
+    reject: &'e [[f64; 2]],
+    scale: f64,
+}
+
+impl<'e> Conversion<'e> {
+    fn of(aliases: &'e Aliases, series: &WideSeries<'_>) -> Self {
+        let said = series.alias.from_label.as_ref().map(|label| {
+            let text = series.labels.get(label);
+            text.and_then(|text| text.parse::<f64>().ok())
+                .filter(|number| number.is_finite())
+                .unwrap_or(f64::NAN)
+        });
+        Self {
+            said,
+            reject: &aliases.exporters[series.alias.exporter].reject,
+            scale: series.alias.scale,
         }
-    };
-    if exporter
-        .reject
-        .iter()
-        .any(|[from, to]| *from <= value && value <= *to)
-    {
-        return f64::NAN;
     }
-    value * series.alias.scale
+
+    /// A factor and nothing else.
+    pub(super) fn scaled(scale: f64) -> Self {
+        Self {
+            said: None,
+            reject: &[],
+            scale,
+        }
+    }
+
+    /// The column's value of one sample; NaN where it means "not supported".
+    fn value(self, raw: f64) -> f64 {
+        let value = self.said.unwrap_or(raw);
+        let rejected = self
+            .reject
+            .iter()
+            .any(|[from, to]| *from <= value && value <= *to);
+        if rejected {
+            f64::NAN
+        } else {
+            value * self.scale
+        }
+    }
 }
 
 /// What is left of the labels once ranks, bounds and the target are taken away.
@@ -465,14 +492,27 @@ fn residual(labels: &Labels, exporter: &Exporter) -> Residual {
 }
 
 /// One value a timestamp: the largest among the ranks of one series, then sum or maximum.
-pub(super) fn combine(
+pub(super) fn combine<'e>(
     series: &[(&WideSeries<'_>, Residual)],
     all: &Times,
     how: Combine,
-    mut value_of: impl FnMut(&WideSeries<'_>, f64) -> f64,
+    conversion: impl Fn(&WideSeries<'_>) -> Conversion<'e>,
+    rejected: &mut u64,
 ) -> Vec<f64> {
     let mut groups: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for (one, residual) in series {
+        let conversion = conversion(one);
+        let mut told = |raw: f64| {
+            let value = conversion.value(raw);
+            *rejected += u64::from(value.is_nan());
+            value
+        };
+        // Most series are alone in their column, and have all of its timestamps.
+        let whole = Arc::ptr_eq(all, &one.times) && one.values.len() == all.len();
+        if whole && !groups.contains_key(residual.as_str()) {
+            groups.insert(residual, one.values.iter().map(|raw| told(*raw)).collect());
+            continue;
+        }
         let group = groups
             .entry(residual)
             .or_insert_with(|| vec![f64::NAN; all.len()]);
@@ -481,7 +521,7 @@ pub(super) fn combine(
                 return;
             };
             // `max` ignores NaN on either side.
-            group[to] = group[to].max(value_of(one, *raw));
+            group[to] = group[to].max(told(*raw));
         });
     }
     let mut groups = groups.into_values();
