@@ -133,8 +133,14 @@ pub(super) struct Stops {
 }
 
 impl Stops {
+    /// For a query that begins: what a client asked to stop before is no matter of it.
+    pub(super) fn fresh(mut self) -> Self {
+        self.cancelled.mark_unchanged();
+        self
+    }
+
     /// Waits for work, and for nothing longer than it is wanted.
-    async fn wait<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Fault> {
+    pub(super) async fn wait<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Fault> {
         let started = Instant::now();
         let done = tokio::select! {
             biased;
@@ -184,10 +190,9 @@ impl Rows {
         session: &SessionContext,
         sql: &str,
         values: Vec<ScalarValue>,
-        mut stops: Stops,
+        stops: Stops,
     ) -> Result<Self, Fault> {
-        // What a client asked to stop before this query began is no matter of this one.
-        stops.cancelled.mark_unchanged();
+        let mut stops = stops.fresh();
         let stream = stops
             .wait(async {
                 let frame = read_only_sql(session, sql, values).await?;

@@ -197,6 +197,8 @@ impl Talk {
                 self.settle(answered)?;
                 is_skipping = is_extended;
             }
+            // Who never says Sync gathers no answers here without end.
+            self.wire.send_if_much().await?;
         }
     }
 
@@ -249,8 +251,7 @@ impl Talk {
                 continue;
             };
             self.put(description(&rows.columns, |_| false))?;
-            self.rows(&mut rows, &Formats(Vec::new()), 0, "SELECT")
-                .await?;
+            self.rows(&mut rows, &Formats(Vec::new()), 0).await?;
         }
         Ok(())
     }
@@ -317,12 +318,11 @@ impl Talk {
         rows: &mut Rows,
         formats: &Formats,
         limit: usize,
-        tag: &str,
     ) -> Result<bool, End> {
         let mut sent = 0_usize;
         while limit == 0 || sent < limit {
             let Some(row) = rows.next(|index| formats.is_binary(index)).await? else {
-                self.complete(format!("{tag} {sent}"))?;
+                self.complete(format!("SELECT {sent}"))?;
                 return Ok(true);
             };
             self.put(row)?;
@@ -356,7 +356,10 @@ impl Talk {
             self.may_run(asked)?;
         }
         let planned = match &asked {
-            Some(Asked::Query(sql)) => plan(&self.shown.session, sql, &parse.type_oids).await?,
+            Some(Asked::Query(sql)) => {
+                let planning = plan(&self.shown.session, sql, &parse.type_oids);
+                self.stops.clone().fresh().wait(planning).await??
+            }
             Some(Asked::Show(name, _)) => Planned {
                 parameters: Vec::new(),
                 columns: vec![Column {
@@ -461,7 +464,7 @@ impl Talk {
         let mut rest = None;
         if let Some(mut rows) = rows {
             let limit = usize::try_from(execute.max_rows).unwrap_or(0);
-            is_done = self.rows(&mut rows, &formats, limit, "SELECT").await?;
+            is_done = self.rows(&mut rows, &formats, limit).await?;
             rest = (!is_done).then_some(rows);
         }
         if let Some(portal) = self.portals.get_mut(&name) {

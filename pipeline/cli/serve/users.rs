@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::{digest, hmac, pbkdf2};
+use zeroize::Zeroizing;
 
 use crate::cli::error::CliError;
 
@@ -101,7 +102,8 @@ impl Users {
                 path.display()
             )));
         }
-        let text = std::fs::read_to_string(path).map_err(failed)?;
+        // It may hold passwords, of which only what checks them is kept.
+        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
         Self::parse(&text).map_err(|(line, why)| {
             CliError::Usage(format!("`{}`, line {line}: {why}", path.display()))
         })
