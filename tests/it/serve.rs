@@ -174,7 +174,7 @@ fn psql_sees_what_sql_prints() {
         "SELECT class, COUNT(*) AS rows, SUM(effective_cost_usd) AS usd FROM v_ledger GROUP BY class ORDER BY class",
         "SELECT handle, net_monthly_usd, confidence FROM v_findings ORDER BY handle",
         "SELECT workload_name, replicas, model FROM v_workloads ORDER BY cluster, namespace, workload_name, valid_from",
-        "SELECT AVG(throttle_ratio) AS throttled, MAX(kv_usage_peak) AS kv FROM v_workload_hours",
+        "SELECT MAX(throttle_ratio) AS throttled, MAX(kv_usage_peak) AS kv FROM v_workload_hours",
         "SELECT 1 AS one, 'a,\"b\"' AS two, NULL AS three",
     ] {
         let output = serving.psql("", &["--csv", "-c", query]);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::conversion::Conversion;
 use super::intake::WideSeries;
 use super::times::Times;
-use super::wide::{Conversion, Residual, combine};
+use super::wide::{Residual, combine};
 use crate::ingest::aliases::{Combine, Part};
 use crate::ingest::prometheus::HistogramSample;
 

@@ -4,6 +4,7 @@
 //! autoscaler at one scrape. Stale markers and non-finite values are dropped first. Pure: knows no
 //! source and no lake. Called by `driver`.
 
+mod conversion;
 mod gpu;
 mod histogram;
 mod intake;
