@@ -34,49 +34,42 @@ rationale: >-
   engines spin, so what runs an engine itself is no full frontend. It claims nothing: how much sooner the
   work would be done is not known.
 ---*/
-WITH seconds AS (
+WITH totals AS (
   SELECT
     cluster,
     namespace,
     workload_kind,
     workload_name,
-    hour_ms,
-    gpu_uuid,
-    CAST(SUM(ms) AS BIGINT) AS held_ms,
-    CAST(SUM(CASE WHEN class = 'serving' THEN ms ELSE 0 END) AS BIGINT) AS serving_ms,
+    CAST(SUM(ms) AS BIGINT) AS total_ms,
     CAST(SUM(CASE WHEN class = 'unknown' THEN ms ELSE 0 END) AS BIGINT) AS unknown_ms
   FROM ledger
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
     AND final AND class <> 'absent' AND workload_name <> ''
-  GROUP BY cluster, namespace, workload_kind, workload_name, hour_ms, gpu_uuid
+  GROUP BY cluster, namespace, workload_kind, workload_name
 ),
-gpus AS (
-  SELECT
-    cluster,
-    uuid,
-    hour_ms,
-    CAST(SUM(activity_ppm_sum) AS BIGINT) AS ppm_sum,
-    CAST(SUM(activity_samples) AS BIGINT) AS samples
+-- Whose GPUs said what they do, on a day on which they were held.
+measured AS (
+  SELECT DISTINCT cluster, uuid, hour_ms - hour_ms % 86400000 AS day_ms
   FROM gpu_hours
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms AND activity_samples > 0
-  GROUP BY cluster, uuid, hour_ms
 ),
-hours AS (
-  SELECT
-    s.cluster,
-    s.namespace,
-    s.workload_kind,
-    s.workload_name,
-    s.hour_ms,
-    CAST(SUM(s.held_ms) AS BIGINT) AS held_ms,
-    CAST(SUM(s.serving_ms) AS BIGINT) AS serving_ms,
-    CAST(SUM(s.unknown_ms) AS BIGINT) AS unknown_ms,
-    CAST(SUM(COALESCE(g.ppm_sum, 0)) AS BIGINT) AS ppm_sum,
-    CAST(SUM(COALESCE(g.samples, 0)) AS BIGINT) AS samples
-  FROM seconds AS s
-  LEFT JOIN gpus AS g
-    ON s.cluster = g.cluster AND s.gpu_uuid = g.uuid AND s.hour_ms = g.hour_ms
-  GROUP BY s.cluster, s.namespace, s.workload_kind, s.workload_name, s.hour_ms
+holders AS (
+  SELECT DISTINCT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    gpu_uuid,
+    hour_ms - hour_ms % 86400000 AS day_ms
+  FROM ledger
+  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
+    AND final AND class <> 'absent' AND workload_name <> '' AND gpu_uuid IS NOT NULL
+),
+seen_gpus AS (
+  SELECT DISTINCT h.cluster, h.namespace, h.workload_kind, h.workload_name, 1 AS seen
+  FROM holders AS h
+  INNER JOIN measured AS m
+    ON h.cluster = m.cluster AND h.gpu_uuid = m.uuid AND h.day_ms = m.day_ms
 ),
 engine AS (
   SELECT
@@ -92,6 +85,11 @@ engine AS (
   FROM cpu_hours
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms AND is_engine = 1
   GROUP BY cluster, namespace, workload_kind, workload_name, hour_ms
+),
+engines AS (
+  SELECT DISTINCT cluster, namespace, workload_kind, workload_name
+  FROM cpu_hours
+  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms AND is_engine = 1
 ),
 -- The most throttled container beside the engine.
 beside AS (
@@ -133,7 +131,7 @@ held_up AS (
       THEN 1 ELSE 0 END) AS is_throttled
   FROM cpu_hours AS c
   LEFT JOIN (
-    SELECT DISTINCT cluster, namespace, workload_kind, workload_name, 1 AS spins FROM engine
+    SELECT cluster, namespace, workload_kind, workload_name, 1 AS spins FROM engines
   ) AS e
     ON c.cluster = e.cluster
     AND c.namespace = e.namespace
@@ -182,50 +180,123 @@ upstream AS (
     AND b.up_name = c.workload_name
   GROUP BY b.cluster, b.namespace, b.workload_kind, b.workload_name, c.hour_ms
 ),
-signs AS (
+-- Hours in which something speaks of waiting for CPU, before anybody asks what the GPUs did.
+flagged AS (
   SELECT
-    h.*,
+    d.cluster,
+    d.namespace,
+    d.workload_kind,
+    d.workload_name,
+    d.hour_ms,
     b.sidecar,
     u.upstream,
     u.up_throttled,
     CASE
-      -- Whoever works, or was not seen, waits for nothing here.
-      WHEN h.samples = 0 OR h.ppm_sum > $idle_ppm * h.samples OR h.serving_ms = 0 THEN 'none'
-      WHEN d.queued_ms * 100 >= d.replica_ms * $min_queue_percent AND d.queued_ms > 0
-        AND b.sidecar IS NOT NULL THEN 'sidecar'
-      WHEN d.queued_ms * 100 >= d.replica_ms * $min_queue_percent AND d.queued_ms > 0
-        AND e.pressure_known_ms > 0 AND e.pressure_ms * 100 >= e.pressure_known_ms * $pressure_percent
-        THEN 'node-pressure'
-      WHEN d.queued_ms * 100 >= d.replica_ms * $min_queue_percent AND d.queued_ms > 0
-        AND e.known_ms > 0 AND e.one_core_ms * 100 >= e.known_ms * $one_core_percent THEN 'one-core'
-      WHEN u.upstream IS NOT NULL AND d.requests > 0 AND d.queued_ms = 0 THEN 'upstream'
+      WHEN d.queued AND b.sidecar IS NOT NULL THEN 'sidecar'
+      WHEN d.queued AND e.pressure_known_ms > 0
+        AND e.pressure_ms * 100 >= e.pressure_known_ms * $pressure_percent THEN 'node-pressure'
+      WHEN d.queued AND e.known_ms > 0 AND e.one_core_ms * 100 >= e.known_ms * $one_core_percent THEN 'one-core'
+      WHEN u.upstream IS NOT NULL AND NOT d.queued THEN 'upstream'
       ELSE 'none'
     END AS sign
-  FROM hours AS h
-  LEFT JOIN workload_hours AS d
-    ON h.cluster = d.cluster
-    AND h.namespace = d.namespace
-    AND h.workload_kind = d.workload_kind
-    AND h.workload_name = d.workload_name
-    AND h.hour_ms = d.hour_ms
+  FROM (
+    SELECT
+      cluster,
+      namespace,
+      workload_kind,
+      workload_name,
+      hour_ms,
+      queued_ms > 0 AS queued
+    FROM workload_hours
+    WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
+      AND ((queued_ms > 0 AND queued_ms * 100 >= replica_ms * $min_queue_percent)
+        OR (queued_ms = 0 AND requests > 0))
+  ) AS d
   LEFT JOIN engine AS e
-    ON h.cluster = e.cluster
-    AND h.namespace = e.namespace
-    AND h.workload_kind = e.workload_kind
-    AND h.workload_name = e.workload_name
-    AND h.hour_ms = e.hour_ms
+    ON d.cluster = e.cluster
+    AND d.namespace = e.namespace
+    AND d.workload_kind = e.workload_kind
+    AND d.workload_name = e.workload_name
+    AND d.hour_ms = e.hour_ms
   LEFT JOIN beside AS b
-    ON h.cluster = b.cluster
-    AND h.namespace = b.namespace
-    AND h.workload_kind = b.workload_kind
-    AND h.workload_name = b.workload_name
-    AND h.hour_ms = b.hour_ms
+    ON d.cluster = b.cluster
+    AND d.namespace = b.namespace
+    AND d.workload_kind = b.workload_kind
+    AND d.workload_name = b.workload_name
+    AND d.hour_ms = b.hour_ms
   LEFT JOIN upstream AS u
-    ON h.cluster = u.cluster
-    AND h.namespace = u.namespace
-    AND h.workload_kind = u.workload_kind
-    AND h.workload_name = u.workload_name
-    AND h.hour_ms = u.hour_ms
+    ON d.cluster = u.cluster
+    AND d.namespace = u.namespace
+    AND d.workload_kind = u.workload_kind
+    AND d.workload_name = u.workload_name
+    AND d.hour_ms = u.hour_ms
+),
+-- The GPUs of those hours; one that several rows of the ledger name counts once.
+held AS (
+  SELECT
+    f.cluster,
+    f.namespace,
+    f.workload_kind,
+    f.workload_name,
+    f.hour_ms,
+    f.sign,
+    f.sidecar,
+    f.upstream,
+    f.up_throttled,
+    l.gpu_uuid,
+    CAST(SUM(CASE WHEN l.class = 'serving' THEN l.ms ELSE 0 END) AS BIGINT) AS serving_ms
+  FROM flagged AS f
+  INNER JOIN ledger AS l
+    ON f.cluster = l.cluster
+    AND f.namespace = l.namespace
+    AND f.workload_kind = l.workload_kind
+    AND f.workload_name = l.workload_name
+    AND f.hour_ms = l.hour_ms
+  WHERE f.sign <> 'none' AND l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
+    AND l.final AND l.class <> 'absent'
+  GROUP BY f.cluster, f.namespace, f.workload_kind, f.workload_name, f.hour_ms, f.sign, f.sidecar,
+    f.upstream, f.up_throttled, l.gpu_uuid
+),
+worked AS (
+  SELECT
+    h.cluster,
+    h.namespace,
+    h.workload_kind,
+    h.workload_name,
+    h.hour_ms,
+    h.sign,
+    h.sidecar,
+    h.upstream,
+    h.up_throttled,
+    h.gpu_uuid,
+    MAX(h.serving_ms) AS serving_ms,
+    CAST(SUM(COALESCE(g.activity_ppm_sum, 0)) AS BIGINT) AS ppm_sum,
+    CAST(SUM(COALESCE(g.activity_samples, 0)) AS BIGINT) AS samples
+  FROM held AS h
+  LEFT JOIN gpu_hours AS g
+    ON h.cluster = g.cluster
+    AND h.gpu_uuid = g.uuid
+    AND h.hour_ms = g.hour_ms
+    AND g.activity_samples > 0
+  GROUP BY h.cluster, h.namespace, h.workload_kind, h.workload_name, h.hour_ms, h.sign, h.sidecar,
+    h.upstream, h.up_throttled, h.gpu_uuid
+),
+-- Whoever works, or was not seen, waits for nothing here.
+signs AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    hour_ms,
+    sign,
+    sidecar,
+    upstream,
+    up_throttled,
+    CAST(SUM(serving_ms) AS BIGINT) AS serving_ms
+  FROM worked
+  GROUP BY cluster, namespace, workload_kind, workload_name, hour_ms, sign, sidecar, upstream, up_throttled
+  HAVING SUM(samples) > 0 AND SUM(ppm_sum) <= $idle_ppm * SUM(samples) AND SUM(serving_ms) > 0
 ),
 -- Who else used the CPU of the engine's nodes in the hours of pressure.
 neighbours AS (
@@ -269,9 +340,6 @@ sums AS (
     namespace,
     workload_kind,
     workload_name,
-    CAST(SUM(held_ms) AS BIGINT) AS total_ms,
-    CAST(SUM(unknown_ms) AS BIGINT) AS unknown_ms,
-    CAST(SUM(samples) AS BIGINT) AS samples,
     CAST(SUM(CASE WHEN sign = 'sidecar' THEN serving_ms ELSE 0 END) AS BIGINT) AS sidecar_ms,
     CAST(SUM(CASE WHEN sign = 'node-pressure' THEN serving_ms ELSE 0 END) AS BIGINT) AS pressure_ms,
     CAST(SUM(CASE WHEN sign = 'one-core' THEN serving_ms ELSE 0 END) AS BIGINT) AS one_core_ms,
@@ -285,9 +353,9 @@ sums AS (
 joined AS (
   SELECT
     w.*,
-    COALESCE(s.total_ms, 0) AS total_ms,
-    COALESCE(s.unknown_ms, 0) AS unknown_ms,
-    COALESCE(s.samples, 0) AS samples,
+    COALESCE(t.total_ms, 0) AS total_ms,
+    COALESCE(t.unknown_ms, 0) AS unknown_ms,
+    g.seen AS gpus_seen,
     COALESCE(s.sidecar_ms, 0) AS sidecar_ms,
     COALESCE(s.pressure_ms, 0) AS pressure_ms,
     COALESCE(s.one_core_ms, 0) AS one_core_ms,
@@ -300,6 +368,16 @@ joined AS (
     n.neighbour,
     c.seen AS cpu_seen
   FROM workload_facts AS w
+  LEFT JOIN totals AS t
+    ON w.cluster = t.cluster
+    AND w.namespace = t.namespace
+    AND w.workload_kind = t.workload_kind
+    AND w.workload_name = t.workload_name
+  LEFT JOIN seen_gpus AS g
+    ON w.cluster = g.cluster
+    AND w.namespace = g.namespace
+    AND w.workload_kind = g.workload_kind
+    AND w.workload_name = g.workload_name
   LEFT JOIN sums AS s
     ON w.cluster = s.cluster
     AND w.namespace = s.namespace
@@ -312,8 +390,8 @@ joined AS (
     AND w.workload_name = n.workload_name
     AND n.pick = 1
   LEFT JOIN (
-    SELECT DISTINCT cluster, namespace, workload_kind, workload_name, 1 AS seen
-    FROM engine
+    SELECT cluster, namespace, workload_kind, workload_name, 1 AS seen
+    FROM engines
   ) AS c
     ON w.cluster = c.cluster
     AND w.namespace = c.namespace
@@ -335,7 +413,7 @@ judged AS (
       WHEN (total_ms - unknown_ms) * 100 < total_ms * $min_coverage_percent THEN 'undetermined'
       WHEN held_back_ms > 0 AND held_back_ms >= $min_held_back_gpu_hours * 3600000 THEN 'alarm'
       -- Without the CPU or the GPU nothing could show.
-      WHEN cpu_seen IS NULL OR samples = 0 THEN 'undetermined'
+      WHEN cpu_seen IS NULL OR gpus_seen IS NULL THEN 'undetermined'
       ELSE 'ok'
     END AS status
   FROM joined AS j
@@ -368,7 +446,7 @@ SELECT
   CASE
     WHEN status = 'skip' AND total_ms = 0 THEN 'It held no GPU in the closed hours of the window.'
     WHEN status = 'skip' THEN 'It is no serving workload (' || workload_class || '): this rule is not made for it.'
-    WHEN status = 'undetermined' AND (cpu_seen IS NULL OR samples = 0) THEN
+    WHEN status = 'undetermined' AND (cpu_seen IS NULL OR gpus_seen IS NULL) THEN
       'The CPU of its containers, or the activity of its GPUs, was not seen.'
     WHEN status = 'undetermined' THEN 'Too much of its time is unknown for what was seen to speak for the window.'
     WHEN status = 'ok' THEN 'No sign in its container, beside it, on its node or before it for long enough: '

@@ -26,27 +26,40 @@ rationale: >-
   whole hours of it in a row, at least three, are a rollout that does not get anywhere. The first and
   the last part of an hour stay out of the claim.
 ---*/
--- Hours that a slice's holder spent without becoming ready, from end to end.
-WITH slice_hours AS (
-  SELECT
-    cluster,
-    namespace,
-    workload_kind,
-    workload_name,
-    COALESCE(instance_type, '') AS instance_type,
-    COALESCE(gpu_product, '') AS gpu_product,
-    price_key,
-    node,
-    slot,
-    slice,
-    hour_ms,
-    CAST(SUM(CASE WHEN class = 'pending' THEN ms ELSE 0 END) AS BIGINT) AS pending_ms,
-    CAST(SUM(CASE WHEN class = 'pending' THEN 0 ELSE ms END) AS BIGINT) AS other_ms
+-- Slices of which anything was pending: only these hours are looked into.
+WITH waited AS (
+  SELECT DISTINCT cluster, node, slot, slice, hour_ms
   FROM ledger
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
-    AND final AND class <> 'absent' AND workload_name <> ''
-  GROUP BY cluster, namespace, workload_kind, workload_name, COALESCE(instance_type, ''),
-    COALESCE(gpu_product, ''), price_key, node, slot, slice, hour_ms
+    AND final AND class = 'pending' AND workload_name <> ''
+),
+-- Hours that a slice's holder spent without becoming ready, from end to end.
+slice_hours AS (
+  SELECT
+    l.cluster,
+    l.namespace,
+    l.workload_kind,
+    l.workload_name,
+    COALESCE(l.instance_type, '') AS instance_type,
+    COALESCE(l.gpu_product, '') AS gpu_product,
+    l.price_key,
+    l.node,
+    l.slot,
+    l.slice,
+    l.hour_ms,
+    CAST(SUM(CASE WHEN l.class = 'pending' THEN l.ms ELSE 0 END) AS BIGINT) AS pending_ms,
+    CAST(SUM(CASE WHEN l.class = 'pending' THEN 0 ELSE l.ms END) AS BIGINT) AS other_ms
+  FROM ledger AS l
+  INNER JOIN waited AS w
+    ON l.cluster = w.cluster
+    AND l.node = w.node
+    AND l.slot = w.slot
+    AND l.slice = w.slice
+    AND l.hour_ms = w.hour_ms
+  WHERE l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
+    AND l.final AND l.class <> 'absent' AND l.workload_name <> ''
+  GROUP BY l.cluster, l.namespace, l.workload_kind, l.workload_name, COALESCE(l.instance_type, ''),
+    COALESCE(l.gpu_product, ''), l.price_key, l.node, l.slot, l.slice, l.hour_ms
 ),
 -- Hours in a row have the same difference to their rank.
 islands AS (

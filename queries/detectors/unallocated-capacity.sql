@@ -52,23 +52,23 @@ asked AS (
     AND (cpu_request_milli > 0 OR memory_request_mib > 0) AND node IS NOT NULL
   GROUP BY cluster, node, valid_from_ms - valid_from_ms % 86400000
 ),
-slots AS (
+-- A node's hour. Its slots are told apart below, and only where that can matter.
+node_hours AS (
   SELECT
     cluster,
     COALESCE(instance_type, '') AS instance_type,
     COALESCE(gpu_product, '') AS gpu_product,
     node,
-    slot,
     hour_ms,
-    SUM(ms) AS existed_ms,
-    SUM(CASE WHEN class = 'unallocated' THEN ms ELSE 0 END) AS unallocated_ms,
-    SUM(CASE WHEN class = 'unknown' THEN ms ELSE 0 END) AS unknown_ms,
-    SUM(CASE WHEN class = 'unallocated' AND slice = 'rest' THEN ms ELSE 0 END) AS rest_ms,
-    SUM(CASE WHEN class <> 'unallocated' THEN ms ELSE 0 END) AS held_ms
+    CAST(SUM(ms) AS BIGINT) AS existed_ms,
+    MAX(ms) AS longest_ms,
+    CAST(SUM(CASE WHEN class = 'unallocated' THEN ms ELSE 0 END) AS BIGINT) AS unallocated_ms,
+    CAST(SUM(CASE WHEN class = 'unknown' THEN ms ELSE 0 END) AS BIGINT) AS unknown_ms,
+    CAST(SUM(CASE WHEN class = 'unallocated' AND slice = 'rest' THEN ms ELSE 0 END) AS BIGINT) AS rest_ms
   FROM ledger
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
     AND final AND class <> 'absent'
-  GROUP BY cluster, COALESCE(instance_type, ''), COALESCE(gpu_product, ''), node, slot, hour_ms
+  GROUP BY cluster, COALESCE(instance_type, ''), COALESCE(gpu_product, ''), node, hour_ms
 ),
 room AS (
   SELECT
@@ -92,16 +92,16 @@ memory AS (
   WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_start_ms AND memory_bytes > 0
   GROUP BY cluster, node, valid_from_ms - valid_from_ms % 86400000
 ),
--- A node's hour: what is free of it, beyond what its layout leaves over.
+-- What is free of a node in an hour, beyond what its layout leaves over.
 free_nodes AS (
   SELECT
     cluster,
     node,
     hour_ms,
     hour_ms - hour_ms % 86400000 AS day_ms,
-    CAST(SUM(held_ms) AS BIGINT) AS held_ms,
+    CAST(SUM(existed_ms - unallocated_ms) AS BIGINT) AS held_ms,
     CAST(SUM(unallocated_ms - rest_ms) AS BIGINT) AS free_ms
-  FROM slots
+  FROM node_hours
   GROUP BY cluster, node, hour_ms
 ),
 causes AS (
@@ -133,7 +133,7 @@ hours AS (
     s.gpu_product,
     s.hour_ms,
     SUM(s.existed_ms) AS capacity_ms,
-    MAX(s.existed_ms) AS longest_ms,
+    MAX(s.longest_ms) AS longest_ms,
     SUM(s.unallocated_ms) AS unallocated_ms,
     SUM(s.unknown_ms) AS unknown_ms,
     SUM(s.rest_ms) AS rest_ms,
@@ -144,27 +144,66 @@ hours AS (
       AS stranded_ms,
     SUM(CASE WHEN c.cause = 'stranded-by-memory' THEN s.unallocated_ms - s.rest_ms ELSE 0 END)
       AS memory_ms
-  FROM slots AS s
+  FROM node_hours AS s
   LEFT JOIN causes AS c ON s.cluster = c.cluster AND s.node = c.node AND s.hour_ms = c.hour_ms
   GROUP BY s.cluster, s.instance_type, s.gpu_product, s.hour_ms
 ),
-sums AS (
+-- How long a pool existed in an hour is how long its longest slot did. A row that fills the hour says it
+-- all; only where there is none are the rows of each slot added up.
+part_hours AS (
+  SELECT cluster, instance_type, gpu_product, hour_ms FROM hours WHERE longest_ms < 3600000
+),
+part_slots AS (
+  SELECT
+    l.cluster,
+    p.instance_type,
+    p.gpu_product,
+    l.node,
+    l.slot,
+    l.hour_ms,
+    SUM(l.ms) AS existed_ms
+  FROM ledger AS l
+  INNER JOIN part_hours AS p
+    ON l.cluster = p.cluster
+    AND COALESCE(l.instance_type, '') = p.instance_type
+    AND COALESCE(l.gpu_product, '') = p.gpu_product
+    AND l.hour_ms = p.hour_ms
+  WHERE l.hour_ms >= $window_start_ms AND l.hour_ms < $window_end_ms
+    AND l.final AND l.class <> 'absent'
+  GROUP BY l.cluster, p.instance_type, p.gpu_product, l.node, l.slot, l.hour_ms
+),
+lengths AS (
   SELECT
     cluster,
     instance_type,
     gpu_product,
-    CAST(SUM(capacity_ms) AS BIGINT) AS capacity_ms,
-    CAST(SUM(longest_ms) AS BIGINT) AS existed_ms,
-    CAST(SUM(unallocated_ms) AS BIGINT) AS unallocated_ms,
-    CAST(SUM(unknown_ms) AS BIGINT) AS unknown_ms,
-    CAST(SUM(rest_ms) AS BIGINT) AS rest_ms,
-    CAST(SUM(empty_ms) AS BIGINT) AS empty_ms,
-    CAST(SUM(fragment_ms) AS BIGINT) AS fragment_ms,
-    CAST(SUM(stranded_ms) AS BIGINT) AS stranded_ms,
-    CAST(SUM(memory_ms) AS BIGINT) AS memory_ms,
-    MAX(hour_ms) AS last_hour_ms
-  FROM hours
-  GROUP BY cluster, instance_type, gpu_product
+    hour_ms,
+    CAST(MAX(existed_ms) AS BIGINT) AS longest_ms
+  FROM part_slots
+  GROUP BY cluster, instance_type, gpu_product, hour_ms
+),
+sums AS (
+  SELECT
+    h.cluster,
+    h.instance_type,
+    h.gpu_product,
+    CAST(SUM(h.capacity_ms) AS BIGINT) AS capacity_ms,
+    CAST(SUM(COALESCE(l.longest_ms, h.longest_ms)) AS BIGINT) AS existed_ms,
+    CAST(SUM(h.unallocated_ms) AS BIGINT) AS unallocated_ms,
+    CAST(SUM(h.unknown_ms) AS BIGINT) AS unknown_ms,
+    CAST(SUM(h.rest_ms) AS BIGINT) AS rest_ms,
+    CAST(SUM(h.empty_ms) AS BIGINT) AS empty_ms,
+    CAST(SUM(h.fragment_ms) AS BIGINT) AS fragment_ms,
+    CAST(SUM(h.stranded_ms) AS BIGINT) AS stranded_ms,
+    CAST(SUM(h.memory_ms) AS BIGINT) AS memory_ms,
+    MAX(h.hour_ms) AS last_hour_ms
+  FROM hours AS h
+  LEFT JOIN lengths AS l
+    ON h.cluster = l.cluster
+    AND h.instance_type = l.instance_type
+    AND h.gpu_product = l.gpu_product
+    AND h.hour_ms = l.hour_ms
+  GROUP BY h.cluster, h.instance_type, h.gpu_product
 ),
 judged AS (
   SELECT

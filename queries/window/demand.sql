@@ -31,14 +31,39 @@ WITH buckets AS (
   FROM workload_5m
   WHERE bucket_ms >= $window_start_ms AND bucket_ms < $window_end_ms
 ),
+-- A day at once: what is added up over the window, and the highest of what needs no mean to be known.
+days AS (
+  SELECT
+    cluster,
+    namespace,
+    workload_kind,
+    workload_name,
+    day_ms,
+    CAST(COUNT(*) AS BIGINT) AS buckets,
+    CAST(SUM(known_ms) AS BIGINT) AS known_ms,
+    CAST(SUM(replica_ms) AS BIGINT) AS replica_ms,
+    CAST(SUM(requests) AS BIGINT) AS requests,
+    CAST(SUM(prompt_tokens) AS BIGINT) AS prompt_tokens,
+    CAST(SUM(hit_tokens) AS BIGINT) AS hit_tokens,
+    CAST(SUM(output_tokens) AS BIGINT) AS output_tokens,
+    CAST(SUM(preemptions) AS BIGINT) AS preemptions,
+    CAST(SUM(CASE WHEN lower_bound THEN 1 ELSE 0 END) AS BIGINT) AS bounds,
+    MAX(CASE WHEN waiting_requests = 0 THEN requests END) AS top_requests,
+    MAX(CASE WHEN waiting_requests = 0 THEN prompt_tokens - hit_tokens END) AS top_prompt_net_tokens,
+    MAX(CASE WHEN waiting_requests = 0 THEN output_tokens END) AS top_output_tokens,
+    MAX(queue_max) AS queue_max,
+    MAX(running_max) AS running_max
+  FROM buckets
+  GROUP BY cluster, namespace, workload_kind, workload_name, day_ms
+),
 totals AS (
   SELECT
     cluster,
     namespace,
     workload_kind,
     workload_name,
-    CAST(COUNT(*) AS BIGINT) AS buckets,
-    CAST(COUNT(DISTINCT day_ms) AS BIGINT) AS days_seen,
+    CAST(SUM(buckets) AS BIGINT) AS buckets,
+    CAST(COUNT(*) AS BIGINT) AS days_seen,
     CAST(SUM(known_ms) AS BIGINT) AS known_ms,
     CAST(SUM(replica_ms) AS BIGINT) AS replica_ms,
     CAST(SUM(requests) AS BIGINT) AS requests,
@@ -46,9 +71,10 @@ totals AS (
     CAST(SUM(hit_tokens) AS BIGINT) AS prefix_hit_tokens,
     CAST(SUM(output_tokens) AS BIGINT) AS output_tokens,
     CAST(SUM(preemptions) AS BIGINT) AS preemptions,
+    CAST(SUM(bounds) AS BIGINT) AS bounds,
     CAST(MAX(queue_max) AS BIGINT) AS queue_max,
     CAST(MAX(running_max) AS BIGINT) AS running_max
-  FROM buckets
+  FROM days
   GROUP BY cluster, namespace, workload_kind, workload_name
 ),
 shapes AS (
@@ -66,52 +92,44 @@ shapes AS (
       ELSE 0 END AS osl_tokens
   FROM totals AS t
 ),
-raw_arrivals AS (
+-- Who waits or was turned away brings a mean request's tokens; only buckets with such need the mean.
+late AS (
   SELECT
     b.cluster,
     b.namespace,
     b.workload_kind,
     b.workload_name,
-    b.bucket_ms,
     b.day_ms,
-    b.lower_bound,
-    b.requests + b.waiting_requests AS requests,
-    -- Who waits or was turned away brings a mean request's tokens.
-    b.prompt_tokens - b.hit_tokens + b.waiting_requests * s.isl_net_tokens AS prompt_net_tokens,
-    b.output_tokens + b.waiting_requests * s.osl_tokens AS output_tokens
+    MAX(b.requests + b.waiting_requests) AS top_requests,
+    MAX(b.prompt_tokens - b.hit_tokens + b.waiting_requests * s.isl_net_tokens) AS top_prompt_net_tokens,
+    MAX(b.output_tokens + b.waiting_requests * s.osl_tokens) AS top_output_tokens
   FROM buckets AS b
   INNER JOIN shapes AS s
     ON b.cluster = s.cluster
     AND b.namespace = s.namespace
     AND b.workload_kind = s.workload_kind
     AND b.workload_name = s.workload_name
-),
-arrivals AS (
-  SELECT
-    cluster,
-    namespace,
-    workload_kind,
-    workload_name,
-    bucket_ms,
-    day_ms,
-    lower_bound,
-    CASE WHEN requests > 0 THEN requests ELSE 0 END AS requests,
-    CASE WHEN prompt_net_tokens > 0 THEN prompt_net_tokens ELSE 0 END AS prompt_net_tokens,
-    CASE WHEN output_tokens > 0 THEN output_tokens ELSE 0 END AS output_tokens
-  FROM raw_arrivals
+  WHERE b.waiting_requests <> 0
+  GROUP BY b.cluster, b.namespace, b.workload_kind, b.workload_name, b.day_ms
 ),
 daily AS (
   SELECT
-    cluster,
-    namespace,
-    workload_kind,
-    workload_name,
-    day_ms,
-    MAX(requests) AS requests,
-    MAX(prompt_net_tokens) AS prompt_net_tokens,
-    MAX(output_tokens) AS output_tokens
-  FROM arrivals
-  GROUP BY cluster, namespace, workload_kind, workload_name, day_ms
+    d.cluster,
+    d.namespace,
+    d.workload_kind,
+    d.workload_name,
+    d.day_ms,
+    -- What was taken out of a queue can be more than what came: it was asked for before.
+    GREATEST(COALESCE(d.top_requests, 0), COALESCE(l.top_requests, 0), 0) AS requests,
+    GREATEST(COALESCE(d.top_prompt_net_tokens, 0), COALESCE(l.top_prompt_net_tokens, 0), 0) AS prompt_net_tokens,
+    GREATEST(COALESCE(d.top_output_tokens, 0), COALESCE(l.top_output_tokens, 0), 0) AS output_tokens
+  FROM days AS d
+  LEFT JOIN late AS l
+    ON d.cluster = l.cluster
+    AND d.namespace = l.namespace
+    AND d.workload_kind = l.workload_kind
+    AND d.workload_name = l.workload_name
+    AND d.day_ms = l.day_ms
 ),
 daily_ranked AS (
   SELECT
@@ -155,6 +173,26 @@ peaks AS (
   FROM daily_ranked
   GROUP BY cluster, namespace, workload_kind, workload_name
 ),
+-- Lower bounds among the highest buckets matter; most workloads have none anywhere.
+raw_arrivals AS (
+  SELECT
+    b.cluster,
+    b.namespace,
+    b.workload_kind,
+    b.workload_name,
+    b.bucket_ms,
+    b.lower_bound,
+    GREATEST(b.requests + b.waiting_requests, 0) AS requests,
+    GREATEST(b.prompt_tokens - b.hit_tokens + b.waiting_requests * s.isl_net_tokens, 0) AS prompt_net_tokens,
+    GREATEST(b.output_tokens + b.waiting_requests * s.osl_tokens, 0) AS output_tokens
+  FROM buckets AS b
+  INNER JOIN shapes AS s
+    ON b.cluster = s.cluster
+    AND b.namespace = s.namespace
+    AND b.workload_kind = s.workload_kind
+    AND b.workload_name = s.workload_name
+  WHERE s.bounds > 0
+),
 highest AS (
   SELECT
     cluster,
@@ -166,7 +204,7 @@ highest AS (
       PARTITION BY cluster, namespace, workload_kind, workload_name
       ORDER BY prompt_net_tokens + output_tokens DESC, requests DESC, bucket_ms
     ) AS bucket_rank
-  FROM arrivals
+  FROM raw_arrivals
 ),
 bounds AS (
   SELECT
@@ -198,7 +236,7 @@ SELECT
   CAST(p.peak_requests_5m AS BIGINT) AS peak_requests_5m,
   CAST(p.peak_prompt_net_tokens_5m AS BIGINT) AS peak_prompt_net_tokens_5m,
   CAST(p.peak_output_tokens_5m AS BIGINT) AS peak_output_tokens_5m,
-  b.lower_bound_buckets > 0 AS peak_lower_bound,
+  COALESCE(b.lower_bound_buckets, 0) > 0 AS peak_lower_bound,
   s.queue_max,
   s.running_max,
   s.preemptions
@@ -208,7 +246,7 @@ INNER JOIN peaks AS p
   AND s.namespace = p.namespace
   AND s.workload_kind = p.workload_kind
   AND s.workload_name = p.workload_name
-INNER JOIN bounds AS b
+LEFT JOIN bounds AS b
   ON s.cluster = b.cluster
   AND s.namespace = b.namespace
   AND s.workload_kind = b.workload_kind
