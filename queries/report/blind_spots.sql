@@ -1,4 +1,5 @@
--- Unknown GPU time by node and day: where telemetry was missing or contradictory.
+-- Unknown GPU time by node and day: where telemetry was missing or contradictory. Read from the ledger as it
+-- was observed: nothing claims what is unknown, so that `v_ledger` would show the same rows.
 SELECT
   cluster,
   node,
@@ -8,7 +9,7 @@ SELECT
   CAST(MIN(date) AS VARCHAR) AS first_day,
   CAST(MAX(date) AS VARCHAR) AS last_day,
   SUM(ms) AS ms
-FROM v_ledger
+FROM ledger
 WHERE date >= CAST($from_date AS DATE)
   AND date < CAST($to_date AS DATE)
   AND class = 'unknown'
