@@ -22,9 +22,13 @@ use super::findings::{Answer, Finding, Valued, finding_id, found_rows};
 use super::netting::{Claim, Claimable, PriceList, Resource, bootstrap, worth};
 use super::query::{self, Detector, Params, QueryError, QuerySet};
 use super::realisable::Bill;
+use crate::lake::keep;
 use crate::model::TimeWindow;
 
 pub(super) use tables::register;
+
+/// What tables that are read again and again may take of a run's memory: a thousand GPUs for four weeks.
+const KEPT_BYTES: usize = 288 << 20;
 
 /// What a run brings to the detectors beside its tables.
 #[derive(Debug, Clone)]
@@ -102,6 +106,12 @@ pub async fn window_queries(
     queries: &QuerySet,
     window: TimeWindow,
 ) -> Result<BTreeMap<String, Vec<RecordBatch>>, DetectError> {
+    // Nearly every query reads these, some twice.
+    let mut free_bytes = KEPT_BYTES;
+    for table in ["ledger", "workload_hours"] {
+        let taken = keep(session, table, "hour_ms", window, free_bytes).await;
+        free_bytes -= taken?;
+    }
     let given = window_params(&Params::default(), window);
     let mut results = BTreeMap::new();
     for query in queries.window() {
