@@ -5,6 +5,7 @@
 //!
 //!     cargo bench -- detect              # generate once, measure
 //!     cargo bench -- detect peer         # and DuckDB beside it (python3 with duckdb and its delta extension)
+//!     cargo bench -- detect plan FILE... # files as they lie in `queries/` now: rows, digest, times and plan
 
 #![expect(clippy::expect_used, reason = "a bench without its input is no bench")]
 
@@ -119,14 +120,21 @@ pub(crate) fn main() {
         .build()
         .expect("a runtime");
     let peer = std::env::args().any(|arg| arg == "peer");
-    runtime.block_on(async { tokio::spawn(measure(peer)).await.expect("a measurement") });
+    let plan: Vec<String> = std::env::args()
+        .skip_while(|arg| arg != "plan")
+        .skip(1)
+        .collect();
+    runtime.block_on(async {
+        let measured = tokio::spawn(measure(peer, plan));
+        measured.await.expect("a measurement");
+    });
 }
 
 fn say(line: &str) {
     writeln!(std::io::stdout(), "{line}").expect("stdout");
 }
 
-async fn measure(peer: bool) {
+async fn measure(peer: bool, plan: Vec<String>) {
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let folder = PathBuf::from(target).join("tmp/bench-detect");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -161,6 +169,10 @@ async fn measure(peer: bool) {
         .await
         .expect("window queries");
     say(&format!("{}  window queries", whole.said()));
+    if !plan.is_empty() {
+        explain(&session, &queries, &plan).await;
+        return;
+    }
     let clock = Clock::begin();
     let detection = detect(&session, &queries, &inputs).await.expect("findings");
     say(&format!("{}  detectors and netting", clock.said()));
@@ -203,6 +215,54 @@ async fn measure(peer: bool) {
         detected + reported
     ));
     one_by_one(&lake, &publication, &session, &queries, &folder, peer).await;
+}
+
+/// What SQL files do as they lie in the source's folder now: rows, digest, times, and the plan with the times
+/// of its parts. A file that others read as a table is read by those that follow it.
+async fn explain(session: &SessionContext, queries: &QuerySet, wanted: &[String]) {
+    for step in steps(queries) {
+        let made = step.name.starts_with("netting/");
+        if !made && !wanted.contains(&step.name) {
+            continue;
+        }
+        // Its front matter is a comment; parameters keep the values of the compiled file.
+        let sql = file(&step.name);
+        let params = step.params.iter();
+        let params: Vec<(&str, ScalarValue)> = params
+            .map(|(name, value)| (name.as_str(), value.clone()))
+            .collect();
+        let clock = Clock::begin();
+        let frame = read_only_sql(session, &sql, params).await;
+        let frame = frame.expect("a plan");
+        if made {
+            let rows = frame.collect().await.expect("rows");
+            registered(session, "claimable", &rows);
+            continue;
+        }
+        let _ = frame.clone().create_physical_plan().await.expect("a plan");
+        let planned = clock.said();
+        let clock = Clock::begin();
+        let rows = frame.clone().collect().await.expect("rows");
+        let ran = clock.said();
+        let (count, digest) = digest(&rows);
+        say(&format!(
+            "{} {count} rows {} planned {planned} planned and run {ran}",
+            step.name,
+            &digest[..12]
+        ));
+        let told = frame.explain(false, true).expect("a plan");
+        let told = told.collect().await.expect("a plan's rows");
+        let options = FormatOptions::default();
+        for batch in told {
+            let text = ArrayFormatter::try_new(batch.column(1), &options).expect("text");
+            for row in 0..batch.num_rows() {
+                say(&text.value(row).to_string());
+            }
+        }
+        if let Some(name) = step.register.filter(|_| !rows.is_empty()) {
+            registered(session, name, &rows);
+        }
+    }
 }
 
 /// Stages the run's rows and publishes them, as a run does.
@@ -406,12 +466,37 @@ async fn one_by_one(
     assert_eq!(unequal, 0, "the engines disagree");
 }
 
+fn sql_type(kind: &DataType) -> &'static str {
+    match kind {
+        DataType::Utf8 => "VARCHAR",
+        DataType::Int64 => "BIGINT",
+        DataType::Float64 => "DOUBLE",
+        DataType::Boolean => "BOOLEAN",
+        DataType::Timestamp(..) => "TIMESTAMPTZ",
+        DataType::Date32 => "DATE",
+        DataType::Decimal128(38, 6) => "DECIMAL(38, 6)",
+        DataType::List(_) => "DOUBLE[]",
+        other => panic!("no table has {other}"),
+    }
+}
+
 fn ask_duckdb(folder: &Path, made: &[&str], steps: &[Step]) -> BTreeMap<String, Value> {
     let tables = folder.join("lake/tables");
     let delta: Vec<&str> = TABLES
         .iter()
         .map(|spec| spec.name)
         .filter(|name| !made.contains(name) && tables.join(name).exists())
+        .collect();
+    // A table that nobody wrote reads as empty.
+    let empty: BTreeMap<&str, Vec<(String, &str)>> = TABLES
+        .iter()
+        .filter(|spec| !made.contains(&spec.name) && !delta.contains(&spec.name))
+        .map(|spec| {
+            let columns = spec.table_schema();
+            let columns = columns.fields().iter();
+            let columns = columns.map(|field| (field.name().clone(), sql_type(field.data_type())));
+            (spec.name, columns.collect())
+        })
         .collect();
     let bound = |step: &Step| -> Value {
         let params = step.params.iter().map(|(name, value)| {
@@ -426,7 +511,7 @@ fn ask_duckdb(folder: &Path, made: &[&str], steps: &[Step]) -> BTreeMap<String, 
         Value::Object(params.collect())
     };
     let asked = json!({
-        "folder": folder, "lake": tables, "delta": delta, "made": made,
+        "folder": folder, "lake": tables, "delta": delta, "made": made, "empty": empty,
         "views": {"v_ledger": file("views/v_ledger.sql")},
         "steps": steps.iter().map(|step| json!({
             "name": step.name, "sql": step.sql, "params": bound(step), "register": step.register,

@@ -24,6 +24,9 @@ for table in asked["delta"]:
 for table in asked["made"]:
     path = os.path.join(asked["folder"], table + ".parquet").replace("'", "''")
     con.execute(f"CREATE VIEW \"{table}\" AS SELECT * FROM read_parquet('{path}')")
+for table, columns in asked["empty"].items():
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in columns)
+    con.execute(f'CREATE TABLE "{table}" ({columns})')
 for name, sql in asked["views"].items():
     con.execute(f'CREATE VIEW "{name}" AS {sql}')
 
@@ -41,7 +44,7 @@ for step in asked["steps"]:
     begun = time.perf_counter()
     result = con.execute(step["sql"], step["params"] or None)
     kinds = [str(column[1]) for column in result.description]
-    table = result.fetch_arrow_table()
+    table = result.to_arrow_table()
     seconds = time.perf_counter() - begun
     # Rows as Python objects are for the digest alone: the bench does not count them on its side either.
     rows = con.from_arrow(table).fetchall()

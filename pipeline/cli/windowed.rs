@@ -2,6 +2,7 @@
 //! and the ledger's days gathered once for all that add them up.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::datasource::MemTable;
@@ -40,6 +41,7 @@ pub(super) async fn window_rows(
         .into_iter()
         .filter(|(name, _)| sql.contains(&format!("${name}")))
         .collect();
+    let begun = Instant::now();
     let rows = read_only_sql(session, sql, used).await?;
     let schema = Arc::clone(rows.schema().inner());
     let mut batches = rows
@@ -49,6 +51,14 @@ pub(super) async fn window_rows(
     if batches.is_empty() {
         batches.push(RecordBatch::new_empty(schema));
     }
+    tracing::debug!(
+        milliseconds = begun.elapsed().as_millis(),
+        "asked: {}",
+        sql.trim_start_matches("-- ")
+            .lines()
+            .next()
+            .unwrap_or_default()
+    );
     Ok(batches)
 }
 
