@@ -20,6 +20,7 @@ mod detectors;
 #[cfg(test)]
 mod docs;
 mod editor;
+mod engine;
 mod error;
 mod evidence;
 mod explain;

@@ -66,6 +66,7 @@ mod scan;
 mod scenarios;
 mod schemas;
 mod serve;
+mod serve_catalogue;
 mod service;
 mod shell;
 mod stores;
