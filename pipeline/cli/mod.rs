@@ -50,6 +50,7 @@ mod remedies;
 mod report;
 mod report_data;
 mod report_sections;
+mod report_week;
 mod returnable;
 mod run;
 mod scan;

@@ -75,3 +75,4 @@ mod telling;
 mod tidy;
 mod tsdb;
 mod upkeep;
+mod weekly;
