@@ -42,6 +42,10 @@ pub(crate) fn main() {
             gpus.parse().expect("a number of GPUs"),
             hours.parse().expect("a number of hours"),
         ),
+        ["make", gpus, hours] => make(
+            gpus.parse().expect("a number of GPUs"),
+            hours.parse().expect("a number of hours"),
+        ),
         ["serve", folder] => serve(folder, None),
         ["serve", folder, upstream] => serve(folder, Some(upstream)),
         ["measure", what, place, lake] => {
@@ -189,6 +193,17 @@ fn fleets() {
 }
 
 /// Peak memory at a fleet's size: GPUs with ten series each.
+/// Blocks of a whole fleet for a server to hold, as a first look meets it.
+fn make(gpus: u32, hours: i64) {
+    let fleet = Fleet {
+        gpus,
+        hours,
+        ..WHOLE
+    };
+    let (folder, bytes) = blocks(&fleet, &format!("whole-{gpus}-{hours}"));
+    println!("{} ({bytes} bytes)", folder.display());
+}
+
 fn large(gpus: u32, hours: i64) {
     let fleet = Fleet {
         load: Load::Noisy,

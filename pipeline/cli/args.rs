@@ -300,6 +300,9 @@ pub(super) struct SqlArgs {
     /// The publication to read; default: the newest
     #[arg(long, value_name = "N")]
     pub as_of: Option<u64>,
+    /// The memory that a query may take; sorts and groups beyond it go to disk
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
+    pub memory_mib: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use include_dir::{Dir, include_dir};
 
 use super::error::CliError;
 use crate::config::Config;
-use crate::lake::{Lake, LakeView, Publication, register_views};
+use crate::lake::{Lake, LakeView, Publication, SessionLimits, register_views};
 
 static VIEWS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/queries/views");
 
@@ -49,7 +49,16 @@ fn reads(sql: &str, view: &str) -> bool {
 
 /// A session over a view of the lake, with the documented `v_` views defined.
 pub(super) async fn session(lake: &Lake, view: &LakeView) -> Result<SessionContext, CliError> {
-    let session = lake.read_session(view).await?;
+    session_within(lake, view, SessionLimits::default()).await
+}
+
+/// [`session`] with memory of its own.
+pub(super) async fn session_within(
+    lake: &Lake,
+    view: &LakeView,
+    limits: SessionLimits,
+) -> Result<SessionContext, CliError> {
+    let session = lake.read_session_within(view, limits).await?;
     register_views(&session, &views()).await?;
     Ok(session)
 }
@@ -59,15 +68,27 @@ pub(super) async fn published(
     config: &Config,
     as_of: Option<u64>,
 ) -> Result<(Lake, Publication), CliError> {
-    let lake = Lake::open_existing_with(&config.lake_url(), &config.lake_options().into()).await?;
-    let publication = lake.publication(as_of).await?.ok_or_else(|| {
-        CliError::Usage(format!(
-            "the lake `{}` has no publication yet: `idleproof run --config {}` makes one",
-            lake.url(),
-            config.path.display()
-        ))
-    })?;
+    let (lake, publication) = newest(config, as_of).await?;
+    let publication = publication.ok_or_else(|| no_publication(config, &lake))?;
     Ok((lake, publication))
+}
+
+/// [`published`], where a lake without a publication is no error.
+pub(super) async fn newest(
+    config: &Config,
+    as_of: Option<u64>,
+) -> Result<(Lake, Option<Publication>), CliError> {
+    let lake = Lake::open_existing_with(&config.lake_url(), &config.lake_options().into()).await?;
+    let publication = lake.publication(as_of).await?;
+    Ok((lake, publication))
+}
+
+pub(super) fn no_publication(config: &Config, lake: &Lake) -> CliError {
+    CliError::Usage(format!(
+        "the lake `{}` has no publication yet: `idleproof run --config {}` makes one",
+        lake.url(),
+        config.path.display()
+    ))
 }
 
 /// A query's rows, in pieces between which it can be stopped. What multiplies rows would otherwise compute for

@@ -20,6 +20,7 @@ mod detectors;
 #[cfg(test)]
 mod docs;
 mod editor;
+mod engine;
 mod error;
 mod evidence;
 mod explain;
@@ -49,6 +50,7 @@ mod remedies;
 mod report;
 mod report_data;
 mod report_sections;
+mod report_week;
 mod returnable;
 mod run;
 mod scan;

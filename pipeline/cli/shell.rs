@@ -3,19 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::panic::AssertUnwindSafe;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use clap::ValueEnum as _;
 use datafusion::prelude::SessionContext;
-use futures::FutureExt as _;
 
 use super::args::SqlArgs;
 use super::editor::{Editor, Knows, Typed, screen};
 use super::error::CliError;
 use super::output::{OutputFormat, plain, print_rows};
-use super::{data, past, say, sql};
+use super::{data, engine, past, say, sql};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::lake::LakeView;
@@ -98,7 +96,9 @@ fn is_whole(text: &str) -> bool {
 pub(super) async fn shell(args: &SqlArgs) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
     let (lake, publication) = data::published(&config, args.as_of).await?;
-    let session = data::session(&lake, &LakeView::published(&publication)).await?;
+    let view = LakeView::published(&publication);
+    let session = data::session_within(&lake, &view, engine::limits(args.memory_mib)).await?;
+    engine::quiet();
     let known = Known::of(&session).await;
     let history = past::place();
     let kept = history.as_deref().map(past::load).transpose();
@@ -197,12 +197,7 @@ impl Shell {
                 let statement = sql::statement(query)?;
                 let started = Instant::now();
                 let batches = tokio::select! {
-                    rows = AssertUnwindSafe(sql::rows(&self.session, &statement)).catch_unwind() => {
-                        // A bug under a query is that query's end and not the shell's.
-                        rows.map_err(|_| CliError::Unexpected(
-                            "the query failed inside the engine: ask it in another way".to_owned(),
-                        ))??
-                    }
+                    rows = sql::rows(&self.session, &statement) => rows?,
                     _ = tokio::signal::ctrl_c() => {
                         say("stopped");
                         return Ok(true);

@@ -11,7 +11,7 @@ use datafusion::scalar::ScalarValue;
 use super::args::SqlArgs;
 use super::error::CliError;
 use super::output::print_rows;
-use super::{data, shell};
+use super::{data, engine, shell};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::lake::{LakeView, read_only_sql};
@@ -55,7 +55,9 @@ pub(super) async fn sql(args: &SqlArgs) -> Result<Exit, CliError> {
     }
     let config = Config::load(&args.config.config)?;
     let (lake, publication) = data::published(&config, args.as_of).await?;
-    let session = data::session(&lake, &LakeView::published(&publication)).await?;
+    let view = LakeView::published(&publication);
+    let session = data::session_within(&lake, &view, engine::limits(args.memory_mib)).await?;
+    engine::quiet();
     let batches = rows(&session, &statement(query)?).await?;
     print_rows(&mut out, &batches, args.output)?;
     Ok(Exit::Done)
@@ -109,9 +111,10 @@ pub(super) async fn rows(
     let none: Vec<ScalarValue> = Vec::new();
     let rows = read_only_sql(session, statement, none).await?;
     let schema = rows.schema().as_arrow().clone();
-    let failed = |error| CliError::Usage(format!("the query failed: {error}"));
-    let stream = data::rows(rows).await.map_err(failed)?;
-    let mut batches = collect(stream).await.map_err(failed)?;
+    let failed = |error| CliError::Usage(engine::told(&error));
+    let all = async { collect(data::rows(rows).await?).await };
+    let all = engine::guarded(all).await.map_err(CliError::Usage)?;
+    let mut batches = all.map_err(failed)?;
     if batches.is_empty() {
         batches.push(RecordBatch::new_empty(schema.into()));
     }

@@ -34,11 +34,20 @@ grid AS (
   WHERE s.ts_ms >= k.first_ms AND s.ts_ms <= k.last_ms
   GROUP BY k.node, k.gpu, k.uuid, k.mig_instance, s.ts_ms
 ),
+-- A window over a whole device holds all its rows at once, and the engine those of many: every
+-- window here runs along, and what is of the whole is grouped apart.
+minima AS (
+  SELECT node, gpu, uuid, mig_instance, MIN(power_mw) AS power_min_mw
+  FROM stg_gpu_samples
+  WHERE target IS NOT NULL
+  GROUP BY node, gpu, uuid, mig_instance
+),
 seen AS (
   SELECT g.node, g.gpu, g.uuid, g.mig_instance, g.ts_ms, g.scrape_interval_ms,
-    s.activity_ppm, s.dram_ppm, s.power_mw,
-    MIN(s.power_mw) OVER (PARTITION BY g.node, g.gpu, g.uuid, g.mig_instance) AS power_min_mw
+    s.activity_ppm, s.dram_ppm, s.power_mw, m.power_min_mw
   FROM grid AS g
+  JOIN minima AS m
+    ON m.node = g.node AND m.gpu = g.gpu AND m.uuid = g.uuid AND m.mig_instance = g.mig_instance
   LEFT JOIN stg_gpu_samples AS s
     ON s.node = g.node AND s.gpu = g.gpu AND s.uuid = g.uuid
     AND s.mig_instance = g.mig_instance AND s.ts_ms = g.ts_ms
@@ -75,18 +84,23 @@ grouped AS (
       ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS hardware_group
   FROM judged
 ),
+-- What is known opens its group: the greatest of a group up to a row is what was known there.
 held AS (
   SELECT node, gpu, uuid, mig_instance, ts_ms,
     LEAST(COALESCE(next_ms, cover_to_ms), cover_to_ms) AS seen_to_ms,
     above_median, in_median,
     MAX(activity_ppm) OVER (
-      PARTITION BY node, gpu, uuid, mig_instance, activity_group) AS activity_ppm,
+      PARTITION BY node, gpu, uuid, mig_instance, activity_group ORDER BY ts_ms
+      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS activity_ppm,
     MAX(CASE WHEN activity_ppm IS NOT NULL THEN ts_ms END) OVER (
-      PARTITION BY node, gpu, uuid, mig_instance, activity_group) AS activity_at_ms,
+      PARTITION BY node, gpu, uuid, mig_instance, activity_group ORDER BY ts_ms
+      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS activity_at_ms,
     MAX(hardware_idle) OVER (
-      PARTITION BY node, gpu, uuid, mig_instance, hardware_group) AS hardware_idle,
+      PARTITION BY node, gpu, uuid, mig_instance, hardware_group ORDER BY ts_ms
+      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS hardware_idle,
     MAX(CASE WHEN hardware_idle IS NOT NULL THEN ts_ms END) OVER (
-      PARTITION BY node, gpu, uuid, mig_instance, hardware_group) AS hardware_at_ms
+      PARTITION BY node, gpu, uuid, mig_instance, hardware_group ORDER BY ts_ms
+      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS hardware_at_ms
   FROM grouped
 ),
 bounded AS (

@@ -58,6 +58,8 @@ fn the_recipe_pins_its_base_runs_no_shell_and_ends_as_a_user() {
     }
     let bases = of(&all, "FROM");
     let base = bases[0].split(' ').next().unwrap();
+    let (base, digest) = base.split_once("@sha256:").unwrap();
+    assert!(digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit()));
     let (name, tag) = base.split_once(':').unwrap();
     assert_eq!(name, "rust");
     // To the minor version of both, and not older than the crate asks for.

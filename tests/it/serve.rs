@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crate::peers::peer;
 use crate::sample::{configuration, idleproof, run, text};
 
-struct Serving {
+pub(crate) struct Serving {
     process: Child,
     log: BufReader<ChildStderr>,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Drop for Serving {
@@ -24,7 +24,7 @@ impl Drop for Serving {
 }
 
 impl Serving {
-    fn start(config: &Path, args: &[&str]) -> Self {
+    pub(crate) fn start(config: &Path, args: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_idleproof"))
             .args(["serve", "--listen", "127.0.0.1:0", "--config"])
             .arg(config)
@@ -42,7 +42,7 @@ impl Serving {
         Self { process, log, port }
     }
 
-    fn psql(&self, options: &str, arguments: &[&str]) -> Output {
+    pub(crate) fn psql(&self, options: &str, arguments: &[&str]) -> Output {
         let to = format!(
             "host=127.0.0.1 port={} user=ann dbname=idleproof {options}",
             self.port
@@ -57,7 +57,7 @@ impl Serving {
     }
 
     /// What a query answers, without a head.
-    fn ask(&self, options: &str, query: &str) -> String {
+    pub(crate) fn ask(&self, options: &str, query: &str) -> String {
         let output = self.psql(options, &["-At", "-c", query]);
         assert!(output.status.success(), "{query}\n{}", text(&output.stderr));
         text(&output.stdout).trim_end().to_owned()
@@ -112,7 +112,7 @@ impl Serving {
     }
 
     /// Ends it as a service manager would; everything that it said since.
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         let pid = self.process.id().to_string();
         assert!(
             Command::new("kill")
@@ -207,7 +207,7 @@ fn psql_sees_what_sql_prints() {
 
 #[test]
 fn a_python_driver_reads_types_binds_parameters_and_stops_queries() {
-    let Some(python) = python_with_psycopg() else {
+    let Some(python) = python_with("psycopg") else {
         return;
     };
     let serving = Serving::start(&run().config(), &["--statement-timeout", "40"]);
@@ -226,19 +226,20 @@ fn a_python_driver_reads_types_binds_parameters_and_stops_queries() {
     serving.end();
 }
 
-fn python_with_psycopg() -> Option<PathBuf> {
+/// The tests' Python where it has a module.
+pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
     let peers = std::env::var("IDLEPROOF_PEERS").unwrap_or_else(|_| {
         let home = std::env::var("HOME").unwrap_or_default();
         format!("{home}/.cache/idleproof-peers")
     });
     let python = Path::new(&peers).join("bin/python3");
     let probe = Command::new(&python)
-        .args(["-c", "import psycopg"])
+        .args(["-c", &format!("import {module}")])
         .output();
     if probe.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
-    let why = "python3 with psycopg is not installed: see tests/requirements.txt";
+    let why = format!("python3 with {module} is not installed: see tests/requirements.txt");
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
     println!("skipped: {why}");
     None

@@ -5,6 +5,7 @@ use datafusion::error::DataFusionError;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::response::ErrorResponse;
 
+use crate::cli::engine;
 use crate::cli::error::CliError;
 use crate::lake::LakeError;
 
@@ -80,7 +81,7 @@ impl From<CliError> for Fault {
 
 impl From<&DataFusionError> for Fault {
     fn from(error: &DataFusionError) -> Self {
-        let text = error.strip_backtrace();
+        let text = engine::told(error);
         let code = match error.find_root() {
             DataFusionError::SQL(..) => "42601",
             DataFusionError::SchemaError(cause, _) => match **cause {
@@ -98,7 +99,7 @@ impl From<&DataFusionError> for Fault {
             }
             DataFusionError::Plan(_) => "42000",
             DataFusionError::NotImplemented(_) => "0A000",
-            DataFusionError::ResourcesExhausted(_) => "53200",
+            DataFusionError::ResourcesExhausted(_) | DataFusionError::ExecutionJoin(_) => "53200",
             DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => "22000",
             DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => "58030",
             _ => "XX000",

@@ -3,6 +3,8 @@
 //!
 //! `login` lets clients in, `talk` answers them, `query` runs what they ask; `wire` has the bytes.
 
+mod bounds;
+mod catalog;
 mod fault;
 mod login;
 mod params;
@@ -28,7 +30,7 @@ use tokio::time::timeout;
 
 use super::args::ConfigArg;
 use super::error::CliError;
-use super::{data, say};
+use super::{data, engine, say};
 use crate::config::Config;
 use crate::exit::Exit;
 use fault::Fault;
@@ -71,6 +73,9 @@ pub(super) struct ServeArgs {
     /// Seconds for which a query may compute
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     pub statement_timeout: u32,
+    /// The memory that all queries together may take; sorts and groups beyond it go to disk
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(16..))]
+    pub memory_mib: Option<u32>,
     /// Seconds after which a client that asks nothing is let go
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..))]
     pub idle_timeout: u32,
@@ -101,12 +106,19 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
     let (lake, publication) = data::published(&config, args.as_of).await?;
     let (number, url) = (publication.number, lake.url().to_string());
-    let shelf = Shelf::of(lake, &publication, args.as_of).await?;
+    let shelf = Shelf::of(
+        lake,
+        &publication,
+        args.as_of,
+        engine::limits(args.memory_mib),
+    )
+    .await?;
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| CliError::Usage(format!("cannot listen on `{}`: {error}", args.listen)))?;
     let address = listener.local_addr().unwrap_or(args.listen);
     wire::quiet_decoding();
+    engine::quiet();
     let (end, ending) = watch::channel(false);
     let server = Arc::new(Server {
         door: Door {

@@ -1,7 +1,6 @@
 //! Owns a query from its text to its rows: planning, what its columns are, and rows that come as they are
 //! computed, within a time and until somebody stops them.
 
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -11,7 +10,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::data::{DataRow, FieldDescription, RowDescription};
 use tokio::sync::watch;
@@ -19,7 +18,7 @@ use tokio::sync::watch;
 use super::fault::Fault;
 use super::params;
 use super::types::{Kind, Ready};
-use crate::cli::data;
+use crate::cli::{data, engine};
 use crate::lake::read_only_sql;
 
 /// What a statement can be given.
@@ -151,9 +150,7 @@ impl Stops {
                 return Err(Fault::error("57014", "the query was stopped as asked"));
             }
             // A bug under a query is that query's end and not its client's.
-            done = AssertUnwindSafe(work).catch_unwind() => done.map_err(|_| {
-                Fault::error("XX000", "the query failed inside the engine: ask it in another way")
-            })?,
+            done = engine::guarded(work) => done.map_err(|why| Fault::error("53200", why))?,
             () = tokio::time::sleep(self.allowed) => {
                 return Err(Fault::error(
                     "57014",

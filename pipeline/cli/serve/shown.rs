@@ -6,9 +6,10 @@ use std::sync::Arc;
 use datafusion::prelude::SessionContext;
 use tokio::sync::Mutex;
 
+use super::catalog;
 use crate::cli::data;
 use crate::cli::error::CliError;
-use crate::lake::{Lake, LakeView, Publication};
+use crate::lake::{Lake, LakeError, LakeView, Publication, SessionLimits};
 
 /// A publication and the session that shows it.
 #[derive(Clone)]
@@ -21,6 +22,7 @@ pub(super) struct Shown {
 pub(super) struct Shelf {
     lake: Lake,
     as_of: Option<u64>,
+    limits: SessionLimits,
     newest: Mutex<Arc<Shown>>,
 }
 
@@ -29,11 +31,13 @@ impl Shelf {
         lake: Lake,
         publication: &Publication,
         as_of: Option<u64>,
+        limits: SessionLimits,
     ) -> Result<Self, CliError> {
-        let shown = open(&lake, publication).await?;
+        let shown = open(&lake, publication, limits).await?;
         Ok(Self {
             lake,
             as_of,
+            limits,
             newest: Mutex::new(Arc::new(shown)),
         })
     }
@@ -45,15 +49,24 @@ impl Shelf {
             && let Some(publication) = self.lake.publication(None).await?
             && publication.number != newest.number
         {
-            *newest = Arc::new(open(&self.lake, &publication).await?);
+            *newest = Arc::new(open(&self.lake, &publication, self.limits).await?);
         }
         Ok(Arc::clone(&newest))
     }
 }
 
-async fn open(lake: &Lake, publication: &Publication) -> Result<Shown, CliError> {
+async fn open(
+    lake: &Lake,
+    publication: &Publication,
+    limits: SessionLimits,
+) -> Result<Shown, CliError> {
+    let view = LakeView::published(publication);
+    let session = data::session_within(lake, &view, limits).await?;
+    catalog::install(&session)
+        .await
+        .map_err(|error| LakeError::sql("describe the views", error))?;
     Ok(Shown {
         number: publication.number,
-        session: data::session(lake, &LakeView::published(publication)).await?,
+        session,
     })
 }

@@ -2,6 +2,7 @@
 //! answered without one, and which are refused.
 
 use super::fault::Fault;
+use super::{bounds, catalog};
 
 /// What one statement asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,10 @@ pub(super) enum Asked {
     Begin,
     /// `COMMIT` or `ROLLBACK`: nothing was changed, so they differ in name alone.
     End(&'static str),
+    /// `SAVEPOINT` or `RELEASE`: names in a transaction, where nothing is changed between them.
+    Mark(&'static str),
+    /// `ROLLBACK TO`: a transaction that failed goes on.
+    Back,
     /// A setting that is as it is already, or that only the client minds.
     Set(&'static str),
     /// One setting's value.
@@ -19,7 +24,7 @@ pub(super) enum Asked {
 }
 
 /// What `SHOW` tells, and what `SET` may set them to.
-const SETTINGS: &[(&str, &str)] = &[
+pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("bytea_output", "hex"),
     ("client_encoding", "UTF8"),
     ("client_min_messages", "notice"),
@@ -29,6 +34,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("intervalstyle", "postgres"),
     ("is_superuser", "off"),
     ("max_identifier_length", "63"),
+    ("max_index_keys", "32"),
     ("row_security", "off"),
     ("search_path", "public"),
     ("server_encoding", "UTF8"),
@@ -142,7 +148,7 @@ pub(super) fn asked(statement: &str) -> Result<Asked, Fault> {
     match word.as_str() {
         // DataFusion's check of the plan holds what these contain; this is about words alone.
         "SELECT" | "WITH" | "VALUES" | "TABLE" | "EXPLAIN" | "DESCRIBE" | "DESC" | "" => {
-            Ok(Asked::Query(statement.to_owned()))
+            query(statement)
         }
         "BEGIN" | "START" => {
             let upper = rest.to_ascii_uppercase();
@@ -151,6 +157,9 @@ pub(super) fn asked(statement: &str) -> Result<Asked, Fault> {
             }
             Ok(Asked::Begin)
         }
+        "SAVEPOINT" => Ok(Asked::Mark("SAVEPOINT")),
+        "RELEASE" => Ok(Asked::Mark("RELEASE")),
+        "ROLLBACK" if is_back(rest) => Ok(Asked::Back),
         "COMMIT" | "END" => Ok(Asked::End("COMMIT")),
         "ROLLBACK" | "ABORT" => Ok(Asked::End("ROLLBACK")),
         "SET" => set(rest),
@@ -159,7 +168,7 @@ pub(super) fn asked(statement: &str) -> Result<Asked, Fault> {
             "DISCARD" => "DISCARD ALL",
             _ => "UNLISTEN",
         })),
-        "SHOW" => Ok(show(rest).unwrap_or_else(|| Asked::Query(statement.to_owned()))),
+        "SHOW" => show(rest).map_or_else(|| query(statement), Ok),
         "DEALLOCATE" => {
             let name = strip_word(rest, "PREPARE");
             Ok(Asked::Deallocate(
@@ -180,12 +189,26 @@ pub(super) fn asked(statement: &str) -> Result<Asked, Fault> {
         | "CLUSTER" | "REFRESH" | "IMPORT" | "SECURITY" | "REASSIGN" | "CHECKPOINT" => {
             Err(Fault::read_only(&word))
         }
-        _ if text.starts_with('(') => Ok(Asked::Query(statement.to_owned())),
+        _ if text.starts_with('(') => query(statement),
         _ => Err(Fault::error(
             "42601",
             format!("`{word}` begins no statement"),
         )),
     }
+}
+
+/// A query, with what it asks of PostgreSQL's catalogue in words of ours.
+fn query(statement: &str) -> Result<Asked, Fault> {
+    bounds::check(statement)?;
+    let planned = catalog::planned(statement);
+    bounds::check(&planned)?;
+    Ok(Asked::Query(planned.into_owned()))
+}
+
+/// Whether what follows `ROLLBACK` names a place to go back to.
+fn is_back(rest: &str) -> bool {
+    let rest = strip_word(strip_word(rest, "WORK"), "TRANSACTION");
+    strip_word(rest, "TO") != rest
 }
 
 fn strip_word<'a>(text: &'a str, word: &str) -> &'a str {
@@ -319,6 +342,8 @@ mod tests {
             Ok(Asked::Begin)
         );
         assert_eq!(asked("rollback"), Ok(Asked::End("ROLLBACK")));
+        assert_eq!(asked("savepoint \"_pg3_1\""), Ok(Asked::Mark("SAVEPOINT")));
+        assert_eq!(asked("rollback to savepoint a"), Ok(Asked::Back));
         assert_eq!(
             asked("show transaction isolation level"),
             Ok(Asked::Show(

@@ -258,7 +258,8 @@ impl Talk {
 
     /// In a transaction that failed, only its end is heard.
     fn may_run(&self, asked: &Asked) -> Result<(), Fault> {
-        if self.status == TransactionStatus::Error && !matches!(asked, Asked::End(_)) {
+        if self.status == TransactionStatus::Error && !matches!(asked, Asked::End(_) | Asked::Back)
+        {
             return Err(Fault::error(
                 "25P02",
                 "the transaction has failed: end it with ROLLBACK first",
@@ -289,6 +290,15 @@ impl Talk {
                 let had_failed = self.status == TransactionStatus::Error;
                 self.status = TransactionStatus::Idle;
                 if had_failed { "ROLLBACK" } else { tag }
+            }
+            Asked::Mark(_) | Asked::Back if self.status == TransactionStatus::Idle => {
+                let why = "savepoints are for transactions, and none has begun";
+                return Err(Fault::error("25P01", why).into());
+            }
+            Asked::Mark(tag) => tag,
+            Asked::Back => {
+                self.status = TransactionStatus::Transaction;
+                "ROLLBACK"
             }
             Asked::Set(tag) => {
                 if *tag == "DISCARD ALL" {

@@ -370,3 +370,52 @@ fn a_users_template_takes_the_place_of_the_built_in_one() {
         .unwrap_err();
     assert!(error.to_string().contains("report.md.j2"), "{error}");
 }
+
+#[test]
+fn the_digests_tell_the_funnel_and_the_zone() {
+    let renderer = Renderer::new(None).unwrap();
+    let mut berlin = data("chat");
+    berlin.zone = Zone::parse("Europe/Berlin").unwrap();
+    let unread = ReportView::new(&berlin, None);
+    let chat = renderer.digest_markdown(&unread).unwrap();
+    let funnel = chat
+        .lines()
+        .find(|line| line.contains("From finding"))
+        .unwrap();
+    assert!(
+        funnel.contains("identified 1 ($1,000) → proposed 1 ($1,000); decisions were not read"),
+        "{funnel}"
+    );
+    assert!(
+        chat.contains(&format!("• The window is {}\n", unread.window)),
+        "{chat}"
+    );
+    assert!(unread.window.contains("CET"), "{}", unread.window);
+    let mail = renderer.digest_html(&unread).unwrap();
+    assert!(
+        mail.contains(&unread.window) && mail.contains(&unread.created),
+        "{mail}"
+    );
+    assert!(!mail.contains("realised"));
+    let read = ReportView::new(&berlin, Some(&[]));
+    let chat = renderer.digest_markdown(&read).unwrap();
+    assert!(
+        chat.contains(
+            "→ approved 0 ($0.00) → exported 0 ($0.00) → applied 0 ($0.00) → realised 0 ($0.00)\n"
+        ),
+        "{chat}"
+    );
+    let mail = renderer.digest_html(&read).unwrap();
+    assert!(
+        mail.contains("<td>realised, 0 findings, measured</td><td align=\"right\">$0.00</td>"),
+        "{mail}"
+    );
+    // What a chat takes of a message, with names as long as they come.
+    let long = ReportView::new(&data(&"x".repeat(10_000)), None);
+    let lines = renderer.digest_markdown(&long).unwrap();
+    let funnel = lines
+        .lines()
+        .find(|line| line.contains("From finding"))
+        .unwrap();
+    assert!(funnel.len() < 400);
+}
