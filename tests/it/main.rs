@@ -68,6 +68,7 @@ mod schemas;
 mod serve;
 mod service;
 mod shell;
+mod simulate;
 mod stores;
 mod systems;
 mod telling;
