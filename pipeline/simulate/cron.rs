@@ -49,13 +49,14 @@ fn field(text: &str, least: u32, most: u32, names: &[&str]) -> Option<(u64, bool
                 every |= step == 1;
                 (least, most)
             }
-            range => match range.split_once('-') {
-                Some((from, to)) => (number(from, names, least)?, number(to, names, least)?),
-                None => {
+            range => {
+                if let Some((from, to)) = range.split_once('-') {
+                    (number(from, names, least)?, number(to, names, least)?)
+                } else {
                     let one = number(range, names, least)?;
                     (one, if part.contains('/') { most } else { one })
                 }
-            },
+            }
         };
         // Sunday is 0 and 7.
         let to_most = if names.len() == 7 { 7 } else { most };

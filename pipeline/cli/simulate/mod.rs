@@ -22,7 +22,9 @@ use crate::exit::Exit;
 use crate::lake::LakeView;
 use crate::model::TimeWindow;
 use crate::model::time::{DAY_MS, date_of};
+use crate::model::zone::Zone;
 use crate::simulate::replay::is_recorded;
+use crate::simulate::schedule::{Making, weekly};
 use crate::simulate::{Outcome, Serving, Spec, SpecError, Timeline, replay, replay_observed};
 use read::{Key, Reader, Subject};
 use spec::{Asked, Wanted};
@@ -36,6 +38,9 @@ const SLO_TTFT_MS: i64 = 2000;
 const PART: usize = 32;
 /// No span is longer: buckets of five minutes of a year and a half.
 const SPAN_DAYS_MAX: i64 = 550;
+/// Of an estimated capacity a schedule plans with as much as placements do; what was seen is planned with whole.
+const ESTIMATE_HEADROOM: f64 = 0.75;
+const WEEK_BUCKETS: usize = 7 * 288;
 
 /// What a change of scaling would have cost and served.
 #[derive(Debug, Args)]
@@ -53,6 +58,9 @@ pub(super) struct SimulateArgs {
     pub span: SpanArgs,
     #[command(flatten)]
     pub asked: Asked,
+    /// A weekly schedule beside the present spec: found in the first half of the span's weeks, judged over the rest
+    #[arg(long, conflicts_with_all = ["spec", "replicas", "target", "min", "max"])]
+    pub schedule: bool,
     /// Seconds from the decision to a ready replica; default: the median of the workload's own pods
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86400))]
     pub startup: Option<u32>,
@@ -87,6 +95,10 @@ pub(super) struct Answer {
     /// The present spec's replica-hours over those observed, less one.
     error: Option<f64>,
     note: Option<String>,
+    /// The schedule that was found, as people read it.
+    schedule: Option<String>,
+    /// What the rows are about: the whole span, or what a schedule was not found in.
+    judged: TimeWindow,
 }
 
 /// One replay.
@@ -114,7 +126,9 @@ pub(super) async fn simulate(args: &SimulateArgs) -> Result<Exit, CliError> {
     let known = Fleet {
         manifests: reader.manifests().await?,
         prices: reader.prices().await?,
-        startups_ms: reader.startups().await?,
+        // A span of a few days may hold no start: how long one takes is asked of the whole window.
+        startups_ms: reader.startups(publication.window()).await?,
+        zone: Zone::parse(&config.file.report.timezone).unwrap_or_default(),
     };
     let mut answers = Vec::with_capacity(subjects.len());
     for group in subjects.chunk_by(|one, other| one.id.cluster == other.id.cluster) {
@@ -136,6 +150,7 @@ struct Fleet {
     manifests: BTreeMap<(String, String, String, String), String>,
     prices: BTreeMap<(String, Key), Decimal>,
     startups_ms: Vec<i64>,
+    zone: Zone,
 }
 
 /// Replays on every core: each workload by itself, answers in the order of the workloads.
@@ -206,7 +221,14 @@ fn judge(
         patience_ms: i64::from(args.patience) * 1000,
         at_once: subject.at_once.and_then(|limit| u32::try_from(limit).ok()),
     };
-    let timeline = &made.timeline;
+    let weeks = made.timeline.buckets.len() / WEEK_BUCKETS;
+    let seen = if args.schedule {
+        weeks / 2 * WEEK_BUCKETS
+    } else {
+        0
+    };
+    let (before, judged) = made.timeline.split(seen);
+    let timeline = &judged;
     let path = subject.id.path();
     let mut answer = Answer {
         price_usd: known
@@ -219,8 +241,14 @@ fn judge(
         runs: Vec::new(),
         error: None,
         note: None,
+        schedule: None,
+        judged: TimeWindow::new(timeline.start_ms, timeline.end_ms()),
         subject,
     };
+    if args.schedule && weeks < 2 {
+        let why = "a schedule is found in one week and judged over another: give a span of two weeks or more";
+        return refuse(answer, args, why.to_owned());
+    }
     if timeline.known() == 0 {
         let why = format!(
             "the window holds no demand of `{path}`: none of its {} buckets has engine series of its replicas, nor a scaler that says what waits",
@@ -245,7 +273,21 @@ fn judge(
         }
         Err(why) => answer.note = Some(format!("the present spec of `{path}`: {why}")),
     }
+    let making = Making {
+        headroom: match made.capacity_from {
+            CapacityFrom::Estimate => ESTIMATE_HEADROOM,
+            _ => 1.0,
+        },
+        startup_ms,
+        zone: known.zone,
+    };
     let proposed = match wanted {
+        Wanted::Present if args.schedule => {
+            let found = weekly(&before, &making);
+            answer.schedule = found.as_ref().ok().map(|found| found.text());
+            let spec = found.and_then(|found| found.beside(present.as_ref().ok()));
+            Some(spec.and_then(|spec| checked(spec, timeline)))
+        }
         Wanted::Present => None,
         wanted => Some(
             wanted
@@ -260,7 +302,7 @@ fn judge(
         Some(Err(why)) => return refuse(answer, args, format!("`{path}`: {why}")),
         None => {}
     }
-    if let (Wanted::Present, Some(why)) = (wanted, answer.note.clone()) {
+    if let (Wanted::Present, false, Some(why)) = (wanted, args.schedule, answer.note.clone()) {
         return refuse(answer, args, why);
     }
     Ok(answer)

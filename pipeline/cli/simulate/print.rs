@@ -76,6 +76,10 @@ fn notes(window: TimeWindow, answers: &[Answer]) {
         ));
     }
     if let [answer] = answers {
+        let window = answer.judged;
+        if let Some(schedule) = &answer.schedule {
+            say(schedule);
+        }
         let slo = answer.subject.slo_source.as_deref().unwrap_or("assumed");
         let error = answer.error.map_or_else(
             || "the present spec has no error to print: it cannot be replayed, or nothing was observed".to_owned(),
@@ -115,13 +119,13 @@ fn words<'r>(name: &'static str, values: impl Iterator<Item = &'r str>) -> Colum
 }
 
 fn whole(name: &'static str, values: impl Iterator<Item = Option<i64>>) -> Column {
-    (name, Arc::new(Int64Array::from_iter(values)))
+    (name, Arc::new(values.collect::<Int64Array>()))
 }
 
 /// Two decimals: more would be noise of the model.
 fn real(name: &'static str, values: impl Iterator<Item = Option<f64>>) -> Column {
     let rounded = values.map(|value| value.map(|value| (value * 100.0).round() / 100.0));
-    (name, Arc::new(Float64Array::from_iter(rounded)))
+    (name, Arc::new(rounded.collect::<Float64Array>()))
 }
 
 fn gpu_ms(answer: &Answer, held_ms: f64) -> i64 {
@@ -141,7 +145,9 @@ fn money(
     name: &'static str,
     values: impl Iterator<Item = Option<i128>>,
 ) -> Result<Column, datafusion::arrow::error::ArrowError> {
-    let array = Decimal128Array::from_iter(values).with_precision_and_scale(38, 2)?;
+    let array = values
+        .collect::<Decimal128Array>()
+        .with_precision_and_scale(38, 2)?;
     Ok((name, Arc::new(array)))
 }
 
@@ -226,9 +232,19 @@ fn summary(rows: &[(&Answer, &Run)]) -> Result<RecordBatch, datafusion::arrow::e
         ),
         (
             "note",
-            Arc::new(StringArray::from_iter(
-                rows.iter().map(|(answer, _)| answer.note.as_deref()),
-            )) as ArrayRef,
+            Arc::new(
+                rows.iter()
+                    .map(|(answer, _)| answer.note.as_deref())
+                    .collect::<StringArray>(),
+            ) as ArrayRef,
+        ),
+        (
+            "schedule",
+            Arc::new(
+                rows.iter()
+                    .map(|(answer, _)| answer.schedule.as_deref())
+                    .collect::<StringArray>(),
+            ) as ArrayRef,
         ),
     ]);
     RecordBatch::try_from_iter_with_nullable(

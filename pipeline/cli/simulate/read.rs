@@ -179,11 +179,15 @@ impl Reader<'_> {
         Ok(part)
     }
 
-    /// How long pods of the fleet took to become ready, in order.
-    pub(super) async fn startups(&self) -> Result<Vec<i64>, CliError> {
+    /// How long pods of the fleet took to become ready in a window, in order.
+    pub(super) async fn startups(&self, window: TimeWindow) -> Result<Vec<i64>, CliError> {
         let sql = include_str!("../../../queries/simulate/startups.sql");
+        let reader = Reader {
+            session: self.session,
+            window,
+        };
         let mut out = Vec::new();
-        for batch in self.rows(sql, &[]).await? {
+        for batch in reader.rows(sql, &[]).await? {
             out.extend(int(&batch, "startup_ms")?.iter().flatten());
         }
         Ok(out)
