@@ -140,7 +140,10 @@ pub fn of_name(name: &str) -> Option<Reading> {
         "cpu" => return Some(Reading::sum(Signal::CpuMilli)),
         "running" => return Some(Reading::sum(Signal::Running)),
         "waiting" => return Some(Reading::sum(Signal::Waiting)),
-        "concurrency" => return Some(Reading::sum(Signal::InFlight)),
+        // What adapters call both together.
+        "concurrency" | "inflight_requests" | "requests_inflight" | "in_flight_requests" => {
+            return Some(Reading::sum(Signal::InFlight));
+        }
         "rps" => return Some(Reading::sum(Signal::RequestsPerSecond)),
         _ => {}
     }

@@ -11,7 +11,8 @@ WITH bodies AS (
       PARTITION BY cluster, namespace, kind, name ORDER BY seen_from DESC, seen_to DESC, api_version
     ) AS place
   FROM objects
-  WHERE kind IN ('HorizontalPodAutoscaler', 'ScaledObject', 'PodAutoscaler')
+  WHERE (kind IN ('HorizontalPodAutoscaler', 'ScaledObject', 'PodAutoscaler')
+      OR (kind IN ('Service', 'Configuration') AND api_version LIKE 'serving.knative.dev/%'))
     AND object_json IS NOT NULL
     AND CAST(round(extract(epoch FROM seen_from) * 1000) AS BIGINT) < $to_ms
 )

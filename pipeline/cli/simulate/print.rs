@@ -71,7 +71,7 @@ fn notes(window: TimeWindow, answers: &[Answer]) {
     }
     if noted.len() > NOTES_MAX {
         say(&format!(
-            "warning: and {} more workloads were not replayed: `-o json` has each reason",
+            "warning: and {} more workloads were not replayed; `--workload` says why of each",
             noted.len() - NOTES_MAX
         ));
     }

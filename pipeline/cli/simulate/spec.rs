@@ -15,6 +15,14 @@ use crate::simulate::{Spec, SpecError};
 
 /// A manifest that is longer is none.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Kinds of scalers that a replay knows, as the inventory names them.
+const SCALERS: &[&str] = &[
+    "horizontalpodautoscaler",
+    "scaledobject",
+    "podautoscaler",
+    "service",
+    "configuration",
+];
 /// Documents of one file.
 const DOCUMENTS_MAX: usize = 256;
 
@@ -171,6 +179,10 @@ pub(super) fn present(subject: &Subject, body: Option<&str>) -> Result<Spec, Spe
     };
     if subject.policy["mode"] == "none" {
         return fixed();
+    }
+    let short = kind.split('.').next().unwrap_or(kind);
+    if !SCALERS.contains(&short) {
+        return Err(SpecError::UnknownKind { kind: kind.clone() });
     }
     let Some(body) = body else {
         return Err(SpecError::Missing {
