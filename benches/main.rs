@@ -16,6 +16,7 @@ mod encode;
 mod estimator;
 mod ingest;
 mod inventory;
+mod simulate;
 
 fn main() {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
@@ -25,9 +26,10 @@ fn main() {
         Some("estimator") => estimator::main(),
         Some("ingest") => ingest::main(),
         Some("inventory") => inventory::main(),
+        Some("simulate") => simulate::main(),
         _ => {
             eprintln!(
-                "name a bench: cargo bench -- decode|detect|estimator|ingest|inventory (benches/README.md)"
+                "name a bench: cargo bench -- decode|detect|estimator|ingest|inventory|simulate (benches/README.md)"
             );
             std::process::exit(2);
         }

@@ -15,3 +15,4 @@ pub mod inventory;
 pub mod lake;
 pub mod model;
 pub mod report;
+pub mod simulate;

@@ -13,6 +13,7 @@ use super::output::OutputFormat;
 use super::report::ReportArgs;
 use super::scan::ScanArgs;
 use super::serve::ServeArgs;
+use super::simulate::SimulateArgs;
 
 /// Finds where GPU money is wasted in LLM inference fleets, proves it and prices it.
 #[derive(Debug, Parser)]
@@ -76,6 +77,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof prices list -o csv\n  idleproof prices missing > prices.csv"
     )]
     Prices(PricesArgs),
+    /// What another scaling spec would have cost and served, on the demand that was recorded
+    #[command(
+        after_help = "Examples:\n  idleproof simulate --workload chat/llama-8b\n  idleproof simulate --workload chat/llama-8b --spec hpa.yaml --last 28d\n  idleproof simulate --workload chat/llama-8b --min 1 --max 6 --target running=8\n  idleproof simulate --all -o csv\n\nThe present spec is replayed as well, and its error against the observed replica-hours printed."
+    )]
+    Simulate(Box<SimulateArgs>),
     /// Ask the lake a question in SQL; read-only
     #[command(
         after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables\n  idleproof sql < question.sql\n  idleproof sql                     # asks on: Tab completes, Ctrl-C stops a query, Ctrl-D ends"

@@ -57,6 +57,7 @@ mod scan;
 mod serve;
 mod shelf;
 mod shell;
+mod simulate;
 mod snapshot;
 mod sources;
 mod sql;
@@ -160,6 +161,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Report(args) => report::report(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Prices(args) => prices::prices(&args).await,
+        Command::Simulate(args) => simulate::simulate(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
         Command::Serve(args) => serve::serve(&args).await,
         Command::Approve(args) => approve::approve(&args).await,

@@ -1,7 +1,7 @@
 //! Owns time zones: an IANA name, and instants as people who live by it read them. Days of the ledger
 //! stay UTC days whatever zone is shown. The rules are compiled in, so an image needs no zone files.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use chrono_tz::Tz;
 
 use super::time::format_ms;
@@ -9,6 +9,16 @@ use super::time::format_ms;
 /// A zone of the IANA database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Zone(Tz);
+
+/// What a zone's clock shows, to the minute; a week begins with Sunday, 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    pub minute: u32,
+    pub hour: u32,
+    pub day: u32,
+    pub month: u32,
+    pub weekday: u32,
+}
 
 impl Default for Zone {
     fn default() -> Self {
@@ -33,6 +43,21 @@ impl Zone {
     #[must_use]
     pub fn is_utc(self) -> bool {
         self == Self::UTC
+    }
+
+    /// What its clock shows at an instant; at one that no calendar holds, the first of all.
+    #[must_use]
+    pub fn clock(self, ms: i64) -> Clock {
+        let time = DateTime::<Utc>::from_timestamp_millis(ms)
+            .unwrap_or_default()
+            .with_timezone(&self.0);
+        Clock {
+            minute: time.minute(),
+            hour: time.hour(),
+            day: time.day(),
+            month: time.month(),
+            weekday: time.weekday().num_days_from_sunday(),
+        }
     }
 
     /// To the minute with the zone's abbreviation, `2026-11-23 01:00 CET`; in UTC as RFC 3339.

@@ -69,6 +69,7 @@ mod serve;
 mod serve_catalogue;
 mod service;
 mod shell;
+mod simulate;
 mod stores;
 mod systems;
 mod telling;

@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("detect", &["lake", "catalogue", "model", "exit"]),
     ("report", &["model"]),
     ("approve", &["model", "lake"]),
+    ("simulate", &["model"]),
     ("exit", &[]),
     (
         "cli",
@@ -34,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "lake",
             "model",
             "report",
+            "simulate",
         ],
     ),
 ];
