@@ -501,11 +501,15 @@ async fn a_kept_window_changes_no_answer_and_takes_no_more_than_it_may() {
     // Without the first and the last hour.
     let window = TimeWindow::new(first + 1, last);
     assert_eq!(
-        keep(&session, "ledger", "hour_ms", window, 64).await.unwrap(),
+        keep(&session, "ledger", "hour_ms", window, 64)
+            .await
+            .unwrap(),
         0,
         "64 bytes are too few"
     );
-    let bytes = keep(&session, "ledger", "hour_ms", window, 1 << 20).await.unwrap();
+    let bytes = keep(&session, "ledger", "hour_ms", window, 1 << 20)
+        .await
+        .unwrap();
     assert!(bytes > 1000, "{bytes}");
     let reserved = session.runtime_env().memory_pool.reserved();
     assert_eq!(reserved, bytes, "the session's memory knows of it");

@@ -324,8 +324,7 @@ fn name_columns(select: &mut Select) -> bool {
 
 /// The words of SQL, of which clients want those that are not the standard's: none are told.
 fn keywords(factor: &mut TableFactor) -> bool {
-    let text = "SELECT * FROM (SELECT CAST(NULL AS TEXT) AS word, CAST(NULL AS TEXT) AS catcode, \
-                CAST(NULL AS TEXT) AS catdesc WHERE false) AS pg_get_keywords";
+    let text = include_str!("../../../../queries/serve/pg_get_keywords.sql");
     let body = query_of(text).map(|query| query.body);
     let Some(SetExpr::Select(select)) = body.as_deref() else {
         return false;
