@@ -165,9 +165,11 @@ impl Queries {
                 window.insert(query.name.clone(), query);
             }
         }
-        // Lines of reports carry no front matter: those that have cases run by their file's name.
+        // Lines of reports and of replays carry no front matter: those that have cases run by their file's name.
         let mut cases = Vec::new();
-        collect(&root.join("report"), &mut cases)?;
+        for folder in ["report", "simulate"] {
+            collect(&root.join(folder), &mut cases)?;
+        }
         for case in cases {
             let path = case.to_string_lossy().replace(".test.yaml", ".sql");
             let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;

@@ -98,7 +98,7 @@ impl Reader<'_> {
     }
 
     pub(super) async fn subjects(&self) -> Result<Vec<Subject>, CliError> {
-        let sql = include_str!("../../../queries/simulate/subjects.sql");
+        let sql = include_str!("../../../queries/simulate/replay_subjects.sql");
         let mut out = Vec::new();
         for batch in self.rows(sql, &[]).await? {
             let words = |name| text(&batch, name);
@@ -156,16 +156,16 @@ impl Reader<'_> {
             ("last_name", bound(&last.id.name)),
         ];
         let mut part = Part::default();
-        let sql = include_str!("../../../queries/simulate/demand.sql");
+        let sql = include_str!("../../../queries/simulate/replay_demand.sql");
         for batch in self.rows(sql, &range).await? {
             demand(&batch, &mut part)?;
         }
-        let sql = include_str!("../../../queries/simulate/pods.sql");
+        let sql = include_str!("../../../queries/simulate/replay_pods.sql");
         for batch in self.rows(sql, &range).await? {
             pods(&batch, &mut part)?;
         }
         if subjects.iter().any(Subject::is_scaled_object) {
-            let sql = include_str!("../../../queries/simulate/scaler_values.sql");
+            let sql = include_str!("../../../queries/simulate/replay_scaler_values.sql");
             for batch in self.rows(sql, &range).await? {
                 let (namespace, name) = (text(&batch, "namespace")?, text(&batch, "scaler_name")?);
                 let (bucket, value) = (int(&batch, "bucket_ms")?, float(&batch, "metric_value")?);
@@ -181,7 +181,7 @@ impl Reader<'_> {
 
     /// How long pods of the fleet took to become ready in a window, in order.
     pub(super) async fn startups(&self, window: TimeWindow) -> Result<Vec<i64>, CliError> {
-        let sql = include_str!("../../../queries/simulate/startups.sql");
+        let sql = include_str!("../../../queries/simulate/replay_startups.sql");
         let reader = Reader {
             session: self.session,
             window,
@@ -197,7 +197,7 @@ impl Reader<'_> {
     pub(super) async fn manifests(
         &self,
     ) -> Result<BTreeMap<(String, String, String, String), String>, CliError> {
-        let sql = include_str!("../../../queries/simulate/manifests.sql");
+        let sql = include_str!("../../../queries/simulate/replay_manifests.sql");
         let mut out = BTreeMap::new();
         for batch in self.rows(sql, &[]).await? {
             let (cluster, namespace) = (text(&batch, "cluster")?, text(&batch, "namespace")?);
@@ -218,7 +218,7 @@ impl Reader<'_> {
 
     /// Dollars of a GPU-hour of each workload over the window; none where any of its time has no price.
     pub(super) async fn prices(&self) -> Result<BTreeMap<(String, Key), Decimal>, CliError> {
-        let sql = include_str!("../../../queries/simulate/prices.sql");
+        let sql = include_str!("../../../queries/simulate/replay_prices.sql");
         let mut sums: BTreeMap<(String, Key), (Decimal, Option<Decimal>)> = BTreeMap::new();
         for batch in self.rows(sql, &[]).await? {
             let keys = keys(&batch)?;
