@@ -18,7 +18,6 @@ pub(super) fn are_json() -> bool {
 }
 
 /// One line of progress or warning on stderr.
-#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
 pub(crate) fn say(text: &str) {
     if are_json() {
         let level = if text.contains("warning: ") {
@@ -26,20 +25,24 @@ pub(crate) fn say(text: &str) {
         } else {
             "INFO"
         };
-        eprintln!("{}", line(level, text));
+        put(&line(level, text));
     } else {
-        eprintln!("{text}");
+        put(&text);
     }
 }
 
 /// How a command failed.
-#[expect(clippy::print_stderr, reason = "the one place that writes to stderr")]
 pub(super) fn complain(text: &str) {
     if are_json() {
-        eprintln!("{}", line("ERROR", text));
+        put(&line("ERROR", text));
     } else {
-        eprintln!("error: {text}");
+        put(&format_args!("error: {text}"));
     }
+}
+
+/// Nobody may listen any more, as after `2>&1 | head`: that stops nothing.
+fn put(text: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn line(level: &str, text: &str) -> Value {

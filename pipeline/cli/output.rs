@@ -181,7 +181,13 @@ fn print_csv(
     batches: &[RecordBatch],
 ) -> Result<(), CliError> {
     let mut writer = csv::Writer::from_writer(out);
-    let failed = |error: csv::Error| CliError::Stdout(std::io::Error::other(error));
+    // Its kind is kept: a reader that has gone is no fault.
+    let failed = |error: csv::Error| {
+        CliError::Stdout(match error.into_kind() {
+            csv::ErrorKind::Io(error) => error,
+            other => std::io::Error::other(format!("{other:?}")),
+        })
+    };
     writer.write_record(names).map_err(failed)?;
     for batch in batches {
         let numeric: Vec<bool> = batch

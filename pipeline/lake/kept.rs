@@ -6,8 +6,6 @@
 //! fit the given bytes is not kept. Called by `detect` before its queries.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,11 +18,11 @@ use datafusion::datasource::{MemTable, TableType};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionContext, col, lit};
 use futures::StreamExt as _;
 
 use super::LakeError;
+use super::provider::ScanFuture;
 use crate::model::TimeWindow;
 
 /// A table, and one window of it in memory.
@@ -116,7 +114,7 @@ impl TableProvider for KeptTable {
         projection: Option<&'c Vec<usize>>,
         filters: &'d [Expr],
         limit: Option<usize>,
-    ) -> Pin<Box<dyn Future<Output = DfResult<Arc<dyn ExecutionPlan>>> + Send + 'out>>
+    ) -> ScanFuture<'out>
     where
         'a: 'out,
         'b: 'out,

@@ -323,7 +323,8 @@ fn partition_batch(spec: &TableSpec, files: &[DataFile]) -> DfResult<RecordBatch
     Ok(RecordBatch::try_new(schema, vec![first, second])?)
 }
 
-type ScanFuture<'a> = Pin<Box<dyn Future<Output = DfResult<Arc<dyn ExecutionPlan>>> + Send + 'a>>;
+pub(super) type ScanFuture<'a> =
+    Pin<Box<dyn Future<Output = DfResult<Arc<dyn ExecutionPlan>>> + Send + 'a>>;
 
 impl TableProvider for LakeTable {
     fn schema(&self) -> SchemaRef {

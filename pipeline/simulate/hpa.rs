@@ -302,18 +302,20 @@ impl Hpa {
         }
     }
 
-    fn changed(changes: &VecDeque<Change>, since_ms: i64) -> u32 {
-        let recent = changes.iter().filter(|change| change.at_ms > since_ms);
-        recent.map(|change| change.by).sum()
+    /// The replicas at the beginning of a policy's period, from which it counts.
+    fn before(&self, now_ms: i64, current: u32, policy: &ScalingPolicy) -> u32 {
+        let changed = |changes: &VecDeque<Change>| -> u32 {
+            let since_ms = now_ms - policy.period_ms;
+            let recent = changes.iter().filter(|change| change.at_ms > since_ms);
+            recent.map(|change| change.by).sum()
+        };
+        (current + changed(&self.downs)).saturating_sub(changed(&self.ups))
     }
 
     fn limit_up(&self, now_ms: i64, current: u32) -> u32 {
         let rules = &self.spec.up;
         let limits = rules.policies.iter().map(|policy| {
-            let since = now_ms - policy.period_ms;
-            let added = Self::changed(&self.ups, since);
-            let removed = Self::changed(&self.downs, since);
-            let base = (current + removed).saturating_sub(added);
+            let base = self.before(now_ms, current, policy);
             match policy.kind {
                 PolicyKind::Pods => base.saturating_add(policy.value),
                 PolicyKind::Percent => {
@@ -331,10 +333,7 @@ impl Hpa {
     fn limit_down(&self, now_ms: i64, current: u32) -> u32 {
         let rules = &self.spec.down;
         let limits = rules.policies.iter().map(|policy| {
-            let since = now_ms - policy.period_ms;
-            let added = Self::changed(&self.ups, since);
-            let removed = Self::changed(&self.downs, since);
-            let base = (current + removed).saturating_sub(added);
+            let base = self.before(now_ms, current, policy);
             match policy.kind {
                 PolicyKind::Pods => base.saturating_sub(policy.value),
                 PolicyKind::Percent => {

@@ -345,3 +345,42 @@ fn without_a_terminal_a_query_comes_from_stdin() {
     let answered = child.wait_with_output().unwrap();
     assert_eq!(text(&answered.stdout), "two\n2\n");
 }
+
+#[test]
+fn a_reader_that_has_gone_is_no_fault() {
+    let config = run().config();
+    for (form, ends) in [
+        ("csv", "\n"),
+        ("table", "\n"),
+        ("ndjson", "\n"),
+        ("json", "["),
+    ] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_idleproof"))
+            .args(["sql", "-o", form, "--config"])
+            .arg(&config)
+            .arg("select hour, node, class, ms from v_ledger")
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // As `head -1` does: some of it is read, and then nobody listens.
+        let mut first = [0; 512];
+        let mut out = child.stdout.take().unwrap();
+        std::io::Read::read_exact(&mut out, &mut first).unwrap();
+        assert!(text(&first).contains(ends), "{form}");
+        drop(out);
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(text(&ended.stderr), "", "{form}");
+        assert_eq!(ended.status.code(), Some(0), "{form}");
+    }
+    // Nor is one of stderr, where warnings go.
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_idleproof"))
+        .args(["simulate", "--all", "--config"])
+        .arg(&config)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
