@@ -444,6 +444,12 @@ async fn one_by_one(
         }
         return;
     }
+    // The report's view is not asked of the peer: it is written for one engine.
+    let (steps, ours): (Vec<Step>, Vec<_>) = steps
+        .into_iter()
+        .zip(ours)
+        .filter(|(step, _)| !step.published)
+        .unzip();
     let theirs = ask_duckdb(folder, &made, &steps);
     let (mut ours_all, mut theirs_all, mut unequal) = (0.0, 0.0, 0);
     for (step, (seconds, rows, digest)) in steps.iter().zip(&ours) {
@@ -460,7 +466,7 @@ async fn one_by_one(
         ));
     }
     say(&format!(
-        "all SQL files: {ours_all:.2} s, DuckDB {theirs_all:.2} s, ratio {:.2}; {unequal} results differ",
+        "window queries and detectors: {ours_all:.2} s, DuckDB {theirs_all:.2} s, ratio {:.2}; {unequal} results differ",
         ours_all / theirs_all
     ));
     assert_eq!(unequal, 0, "the engines disagree");

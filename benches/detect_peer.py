@@ -44,15 +44,15 @@ for step in asked["steps"]:
     begun = time.perf_counter()
     result = con.execute(step["sql"], step["params"] or None)
     kinds = [str(column[1]) for column in result.description]
-    table = result.to_arrow_table()
+    made_rows = result.to_arrow_table()
     seconds = time.perf_counter() - begun
     # Rows as Python objects are for the digest alone: the bench does not count them on its side either.
-    rows = con.from_arrow(table).fetchall()
+    rows = con.from_arrow(made_rows).fetchall()
     kept = [i for i, kind in enumerate(kinds) if "DOUBLE" not in kind.upper() and "FLOAT" not in kind.upper()]
     digest = hashlib.sha256()
     for row in rows:
         digest.update(("".join(text(row[i]) + "|" for i in kept) + "\n").encode())
     answer[step["name"]] = {"seconds": seconds, "rows": len(rows), "digest": digest.hexdigest()}
     if step["register"]:
-        con.execute(f'CREATE OR REPLACE TABLE "{step["register"]}" AS SELECT * FROM table')
+        con.execute(f'CREATE OR REPLACE TABLE "{step["register"]}" AS SELECT * FROM made_rows')
 json.dump(answer, sys.stdout)
