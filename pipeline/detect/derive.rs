@@ -6,10 +6,12 @@
 
 mod chain;
 mod digest;
+mod parts;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -26,6 +28,7 @@ use crate::model::TimeWindow;
 pub use chain::Chain;
 use chain::output;
 pub use digest::day_digest;
+use parts::{Part, SCRAPES_PER_PART};
 
 /// The longest run threshold in use: what a day reads on both sides.
 pub const MARGIN_MS: i64 = 6 * 3_600_000;
@@ -144,12 +147,23 @@ pub struct Derived {
 
 /// Derives one day, or returns `None` where `previous` says that its content has not changed.
 ///
-/// `session` shows the run's pinned raw tables and the inventory that the run has staged.
+/// `session` shows the run's pinned raw tables and the inventory that the run has staged. A large day is
+/// cut into parts ([`parts`]), so that what it takes of memory does not grow with the fleet's raw rows.
 pub async fn derive_day(
     session: &SessionContext,
     queries: &QuerySet,
     request: &DayRequest<'_>,
     previous: Option<&str>,
+) -> Result<Option<Derived>, DeriveError> {
+    derive_in_parts(session, queries, request, previous, SCRAPES_PER_PART).await
+}
+
+async fn derive_in_parts(
+    session: &SessionContext,
+    queries: &QuerySet,
+    request: &DayRequest<'_>,
+    previous: Option<&str>,
+    scrapes_per_part: i64,
 ) -> Result<Option<Derived>, DeriveError> {
     let chain = Chain::new(queries);
     let digest = day_digest(session, &chain, request).await?;
@@ -157,28 +171,97 @@ pub async fn derive_day(
         return Ok(None);
     }
     let context = day_session(session, &chain, request).await?;
-    let mut tables = BTreeMap::new();
-    for (place, step) in chain.steps().iter().enumerate() {
-        let batches = run_step(&context, step, request).await?;
-        if let Some(spec) = output(&step.name) {
-            let fitted: Result<Vec<_>, LakeError> = batches
-                .iter()
-                .filter(|batch| batch.num_rows() > 0)
-                .map(|batch| conform(spec, batch))
-                .collect();
-            tables.insert(
-                spec.name,
-                fitted.map_err(|e| request.lake_error(spec.name, e))?,
-            );
-        }
-        // Samples and spans are large: what no later step reads is let go at once.
-        for spent in chain.spent_after(place) {
-            context
-                .deregister_table(spent)
-                .map_err(|e| request.session_error(format!("drop {spent}"), e))?;
+    let mut tables = Tables::new();
+    for (by, group) in chain.groups() {
+        let parts = match by {
+            Some(by) => parts::plan(&context, by, scrapes_per_part)
+                .await
+                .map_err(|e| request.session_error("cut the day", e))?,
+            None => Vec::new(),
+        };
+        if parts.is_empty() {
+            for place in group {
+                let step = chain.steps()[place];
+                let batches = run_step(&context, step, request).await?;
+                keep(&mut tables, step, &batches, request)?;
+                register(&context, step, batches, request)?;
+                let_go(&context, &chain, place, request)?;
+            }
+        } else {
+            run_parts(&context, &chain, &group, &parts, request, &mut tables).await?;
         }
     }
     Ok(Some(Derived { digest, tables }))
+}
+
+type Tables = BTreeMap<&'static str, Vec<RecordBatch>>;
+
+/// Runs a group's steps part by part, and shows what later steps read as one table each.
+async fn run_parts(
+    context: &SessionContext,
+    chain: &Chain<'_>,
+    group: &Range<usize>,
+    parts: &[Part],
+    request: &DayRequest<'_>,
+    tables: &mut Tables,
+) -> Result<(), DeriveError> {
+    let read = chain.read_by(group);
+    let mut wanted: BTreeMap<usize, Vec<RecordBatch>> = BTreeMap::new();
+    for part in parts {
+        let inner = parts::session(context, &read, part)
+            .await
+            .map_err(|e| request.session_error("show a part of the day", e))?;
+        for place in group.clone() {
+            let step = chain.steps()[place];
+            let batches = run_step(&inner, step, request).await?;
+            keep(tables, step, &batches, request)?;
+            if chain.read_after(group, &step.name) {
+                wanted.entry(place).or_default().extend(batches.clone());
+            }
+            register(&inner, step, batches, request)?;
+            let_go(&inner, chain, place, request)?;
+        }
+    }
+    for (place, batches) in wanted {
+        register(context, chain.steps()[place], batches, request)?;
+    }
+    for place in group.clone() {
+        let_go(context, chain, place, request)?;
+    }
+    Ok(())
+}
+
+/// Samples and spans are large: what no later step reads is let go at once.
+fn let_go(
+    context: &SessionContext,
+    chain: &Chain<'_>,
+    place: usize,
+    request: &DayRequest<'_>,
+) -> Result<(), DeriveError> {
+    for spent in chain.spent_after(place) {
+        context
+            .deregister_table(spent)
+            .map_err(|e| request.session_error(format!("drop {spent}"), e))?;
+    }
+    Ok(())
+}
+
+/// Adds a step's rows to the table that it fills, if it fills one.
+fn keep(
+    tables: &mut Tables,
+    step: &Query,
+    batches: &[RecordBatch],
+    request: &DayRequest<'_>,
+) -> Result<(), DeriveError> {
+    let Some(spec) = output(&step.name) else {
+        return Ok(());
+    };
+    let kept = tables.entry(spec.name).or_default();
+    for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
+        let fitted = conform(spec, batch).map_err(|e| request.lake_error(spec.name, e))?;
+        kept.push(fitted);
+    }
+    Ok(())
 }
 
 async fn run_step(
@@ -186,17 +269,27 @@ async fn run_step(
     step: &Query,
     request: &DayRequest<'_>,
 ) -> Result<Vec<RecordBatch>, DeriveError> {
-    let batches = query::run(context, step, &request.params())
+    query::run(context, step, &request.params())
         .await
-        .map_err(|e| request.query_error(e))?;
+        .map_err(|e| request.query_error(e))
+}
+
+/// Shows a step's rows under its name.
+fn register(
+    context: &SessionContext,
+    step: &Query,
+    batches: Vec<RecordBatch>,
+    request: &DayRequest<'_>,
+) -> Result<(), DeriveError> {
     let error = |e| request.session_error(format!("keep {}", step.name), e);
-    if let Some(first) = batches.first() {
-        let table = MemTable::try_new(first.schema(), vec![batches.clone()]).map_err(error)?;
-        context
-            .register_table(step.name.as_str(), Arc::new(table))
-            .map_err(error)?;
-    }
-    Ok(batches)
+    let Some(first) = batches.first() else {
+        return Ok(());
+    };
+    let table = MemTable::try_new(first.schema(), vec![batches]).map_err(error)?;
+    context
+        .register_table(step.name.as_str(), Arc::new(table))
+        .map_err(error)?;
+    Ok(())
 }
 
 /// Derives several days of a cluster at once, each on a task of its own; results in their order.

@@ -16,7 +16,7 @@ use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::scalar::ScalarValue;
 use include_dir::{Dir, include_dir};
 
-pub use front_matter::{DetectorHead, Param, ParamType, QueryHead, Window};
+pub use front_matter::{DetectorHead, Param, ParamType, PartsBy, QueryHead, Window};
 pub use lint::lint;
 
 use crate::model::canonical::sha256_hex;
@@ -74,6 +74,7 @@ pub struct Query {
     pub requires: Vec<String>,
     pub params: BTreeMap<String, Param>,
     pub order: i64,
+    pub parts: Option<PartsBy>,
     /// The statement, without the front matter.
     pub sql: String,
     /// The whole file, whose digest is part of every replay.
@@ -100,6 +101,7 @@ impl Query {
             requires: head.requires,
             params: head.params,
             order: head.order,
+            parts: head.parts,
             sql: sql.to_owned(),
             text: text.to_owned(),
         })
@@ -284,6 +286,7 @@ impl Detector {
                     requires: head.requires.clone(),
                     params: head.params.clone(),
                     order: head.order,
+                    parts: None,
                 },
             )
         };

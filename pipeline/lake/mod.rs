@@ -23,6 +23,7 @@ mod foreign;
 mod info;
 mod kept;
 mod lease;
+mod memory;
 mod migrate;
 mod order;
 mod paths;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use datafusion::common::ParamValues;
 use datafusion::config::Dialect;
 use datafusion::datasource::ViewTable;
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{DataFrame, SQLOptions, SessionConfig, SessionContext};
 use url::Url;
@@ -19,6 +18,7 @@ use crate::model::TimeWindow;
 
 use super::error::LakeError;
 use super::files::Staged;
+use super::memory::SharedPool;
 use super::provider::{LakeTable, store_url};
 use super::publication::Publication;
 use super::schema::{TABLES, TableKind};
@@ -134,7 +134,7 @@ pub fn session_config(limits: SessionLimits) -> SessionConfig {
 pub(crate) fn bare(store: &LakeStore, limits: SessionLimits) -> Result<SessionContext, LakeError> {
     let config = session_config(limits);
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
+        .with_memory_pool(Arc::new(SharedPool::new(limits.memory_bytes)))
         .build_arc()
         .map_err(|e| LakeError::sql("open a session", e))?;
     let url = store_url(store);

@@ -1,7 +1,8 @@
 /*---
 name: cpu_hours
 title: CPU of each workload's containers by the hour, on each node
-order: 240
+order: 118
+parts: workloads
 grain: [namespace, workload_kind, workload_name, container, node, hour_ms]
 requires: [stg_cpu_increases, stg_pod_replicas, stg_engine_increases]
 params:

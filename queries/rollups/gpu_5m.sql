@@ -1,7 +1,8 @@
 /*---
 name: gpu_5m
 title: Each device in 5-minute buckets
-order: 200
+order: 22
+parts: nodes
 grain: [node, gpu, uuid, mig_instance, bucket_ms]
 requires: [stg_gpu_samples, stg_gpu_spans]
 params: {}

@@ -1,7 +1,8 @@
 /*---
 name: gpu_hours
 title: Each device by the hour
-order: 210
+order: 24
+parts: nodes
 grain: [node, gpu, uuid, mig_instance, hour_ms]
 requires: [gpu_5m]
 params: {}

@@ -1,7 +1,8 @@
 /*---
 name: workload_5m
 title: Demand and supply of each workload in 5-minute buckets
-order: 220
+order: 112
+parts: workloads
 grain: [namespace, workload_kind, workload_name, bucket_ms]
 requires: [stg_engine_increases, stg_engine_spans, stg_pods, stg_pod_replicas, stg_cpu_increases]
 params:

@@ -1,7 +1,8 @@
 /*---
 name: workload_hours
 title: Demand and supply of each workload by the hour
-order: 230
+order: 114
+parts: workloads
 grain: [namespace, workload_kind, workload_name, hour_ms]
 requires: [workload_5m]
 params: {}

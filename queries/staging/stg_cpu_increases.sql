@@ -2,6 +2,7 @@
 name: stg_cpu_increases
 title: CPU used, waited for and throttled periods of each container between two scrapes
 order: 100
+parts: workloads
 grain: [namespace, pod, container, from_ms]
 requires: [container_samples, stg_pod_replicas, stg_engine_increases]
 params:

@@ -2,6 +2,7 @@
 name: stg_engine_increases
 title: What each engine process did between two of its scrapes
 order: 70
+parts: workloads
 grain: [namespace, pod, container, target, engine, engine_index, model_name, from_ms]
 requires: [serving_samples, stg_pods]
 params:

@@ -2,6 +2,7 @@
 name: stg_engine_spans
 title: What the engines of each serving replica say about its work
 order: 80
+parts: workloads
 grain: [namespace, replica, from_ms]
 requires: [stg_engine_increases, stg_pod_replicas]
 params: {}

@@ -2,6 +2,7 @@
 name: stg_gpu_samples
 title: GPU samples with one row a device and scrape, in integers
 order: 10
+parts: nodes
 grain: [node, gpu, uuid, mig_instance, ts_ms]
 requires: [gpu_samples]
 params:

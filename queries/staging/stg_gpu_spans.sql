@@ -2,6 +2,7 @@
 name: stg_gpu_spans
 title: Known activity of each device as non-overlapping spans
 order: 20
+parts: nodes
 grain: [node, gpu, uuid, mig_instance, from_ms]
 requires: [stg_gpu_samples]
 params:
@@ -112,15 +113,39 @@ bounded AS (
       THEN hardware_idle ELSE 0 END AS hardware_idle
   FROM held
   WHERE activity_ppm IS NOT NULL
+),
+spans AS (
+  SELECT node, gpu, uuid, mig_instance, from_ms, to_ms,
+    CASE WHEN activity_ppm > $idle_floor_ppm THEN 1 ELSE 0 END AS active,
+    CASE
+      WHEN in_median = 0 THEN CASE WHEN activity_ppm > $quiet_median_ppm THEN 1 ELSE 0 END
+      WHEN above_median * 2 > in_median THEN 1 ELSE 0
+    END AS active_by_median,
+    CASE WHEN activity_ppm <= $low_activity_ppm THEN 1 ELSE 0 END AS low,
+    COALESCE(hardware_idle, 0) AS hardware_idle
+  FROM bounded
+  WHERE to_ms > from_ms
+),
+-- What follows upon its like without a gap is one span with it: a day of scrapes becomes its changes.
+compared AS (
+  SELECT *,
+    CASE WHEN LAG(to_ms) OVER w = from_ms
+      AND LAG(active + 2 * active_by_median + 4 * low + 8 * hardware_idle) OVER w
+        = active + 2 * active_by_median + 4 * low + 8 * hardware_idle THEN 0 ELSE 1 END AS begins
+  FROM spans
+  WINDOW w AS (PARTITION BY node, gpu, uuid, mig_instance ORDER BY from_ms)
+),
+numbered AS (
+  SELECT *,
+    SUM(begins) OVER (PARTITION BY node, gpu, uuid, mig_instance ORDER BY from_ms
+      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS span
+  FROM compared
 )
-SELECT node, gpu, uuid, mig_instance, from_ms, to_ms, activity_ppm,
-  CAST(CASE WHEN activity_ppm > $idle_floor_ppm THEN 1 ELSE 0 END AS BIGINT) AS active,
-  CAST(CASE
-    WHEN in_median = 0 THEN CASE WHEN activity_ppm > $quiet_median_ppm THEN 1 ELSE 0 END
-    WHEN above_median * 2 > in_median THEN 1 ELSE 0
-  END AS BIGINT) AS active_by_median,
-  CAST(CASE WHEN activity_ppm <= $low_activity_ppm THEN 1 ELSE 0 END AS BIGINT) AS low,
-  CAST(COALESCE(hardware_idle, 0) AS BIGINT) AS hardware_idle
-FROM bounded
-WHERE to_ms > from_ms
+SELECT node, gpu, uuid, mig_instance, MIN(from_ms) AS from_ms, MAX(to_ms) AS to_ms,
+  CAST(MAX(active) AS BIGINT) AS active,
+  CAST(MAX(active_by_median) AS BIGINT) AS active_by_median,
+  CAST(MAX(low) AS BIGINT) AS low,
+  CAST(MAX(hardware_idle) AS BIGINT) AS hardware_idle
+FROM numbered
+GROUP BY node, gpu, uuid, mig_instance, span
 ORDER BY node, gpu, uuid, mig_instance, from_ms

@@ -2,6 +2,7 @@
 name: stg_restarts
 title: Moments at which a replica began anew
 order: 90
+parts: workloads
 grain: [namespace, replica, restart_ms]
 requires: [stg_engine_increases, stg_pod_replicas, stg_pods]
 params: {}

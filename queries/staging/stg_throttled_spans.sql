@@ -2,6 +2,7 @@
 name: stg_throttled_spans
 title: When the CPU quota held a replica's containers back
 order: 110
+parts: workloads
 grain: [namespace, replica, container, from_ms]
 requires: [stg_cpu_increases, stg_pod_replicas, stg_engine_increases]
 params:

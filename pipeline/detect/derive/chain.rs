@@ -3,8 +3,9 @@
 //! Loading, binding and linting are `query`'s. Called by `derive`.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use crate::detect::query::{Query, QuerySet};
+use crate::detect::query::{PartsBy, Query, QuerySet};
 use crate::lake::schema::{self, TableKind, TableSpec};
 
 /// The queries that fill derived tables, and all that these require, in their order.
@@ -46,6 +47,36 @@ impl<'a> Chain<'a> {
         let made: BTreeSet<&str> = steps.iter().map(|query| query.name.as_str()).collect();
         let inputs = wanted.difference(&made).copied().collect();
         Self { steps, inputs }
+    }
+
+    /// Steps that follow each other and are cut in the same way.
+    pub(super) fn groups(&self) -> Vec<(Option<PartsBy>, Range<usize>)> {
+        let mut groups: Vec<(Option<PartsBy>, Range<usize>)> = Vec::new();
+        for (place, step) in self.steps.iter().enumerate() {
+            match groups.last_mut() {
+                Some((by, range)) if *by == step.parts => range.end = place + 1,
+                _ => groups.push((step.parts, place..place + 1)),
+            }
+        }
+        groups
+    }
+
+    /// What a group's steps read and none of them makes.
+    pub(super) fn read_by(&self, group: &Range<usize>) -> BTreeSet<&'a str> {
+        let steps = &self.steps[group.clone()];
+        let read = steps.iter().flat_map(|step| &step.requires);
+        let made: BTreeSet<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+        read.map(String::as_str)
+            .filter(|name| !made.contains(name))
+            .collect()
+    }
+
+    /// Whether a step after the group reads the table.
+    pub(super) fn read_after(&self, group: &Range<usize>, table: &str) -> bool {
+        let later = self.steps[group.end..].iter();
+        later
+            .flat_map(|step| &step.requires)
+            .any(|name| name == table)
     }
 
     #[must_use]

@@ -1,5 +1,6 @@
 //! The chain as it is embedded, on tables in memory.
 
+mod in_parts;
 mod work;
 
 use std::collections::BTreeMap;

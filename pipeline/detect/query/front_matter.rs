@@ -20,6 +20,19 @@ pub struct QueryHead {
     #[serde(default)]
     pub params: BTreeMap<String, Param>,
     pub order: i64,
+    /// By what a day may be cut for it without changing a row.
+    #[serde(default)]
+    pub parts: Option<PartsBy>,
+}
+
+/// By what a day may be cut so that a query's rows over the parts are its rows over the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartsBy {
+    /// No row depends on another node's rows.
+    Nodes,
+    /// No row depends on the pods of another workload.
+    Workloads,
 }
 
 /// What a detector says of itself.

@@ -32,7 +32,7 @@ enum Regime {
 }
 
 /// One fleet's rows as SQL, and the measured work of each slot: spans from scrape to scrape.
-struct Fleet {
+pub(super) struct Fleet {
     gpus: String,
     engines: String,
     pods: String,
@@ -41,26 +41,27 @@ struct Fleet {
     work: Vec<(usize, i64, i64)>,
 }
 
-fn fleet(seed: u64) -> Fleet {
+pub(super) fn fleet(seed: u64) -> Fleet {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let (from, to) = (DAY - 8 * HOUR, DAY + 32 * HOUR);
     let mut rows = [String::new(), String::new()];
     let mut work = Vec::new();
     let (mut pods, mut holders, mut slices) = (Vec::new(), Vec::new(), Vec::new());
     for slot in 0..SLOTS {
+        let node = slot / 2;
         slices.push(format!(
-            "SELECT 'c' AS cluster, CAST('2026-11-03' AS DATE) AS date, 'n1' AS node, {slot} AS slot, 'whole' AS slice, \
+            "SELECT 'c' AS cluster, CAST('2026-11-03' AS DATE) AS date, 'n{node}' AS node, {slot} AS slot, 'whole' AS slice, \
              {from} AS valid_from_ms, {to} AS valid_to_ms, 'GPU-{slot}' AS gpu_uuid, '{slot}' AS gpu, 'whole' AS slice_kind, \
              1 AS share_num, 1 AS share_den, 'k' AS price_key, false AS unavailable"
         ));
         holders.push(format!(
-            "SELECT 'c' AS cluster, CAST('2026-11-03' AS DATE) AS date, 'n1' AS node, {slot} AS slot, 'whole' AS slice, \
+            "SELECT 'c' AS cluster, CAST('2026-11-03' AS DATE) AS date, 'n{node}' AS node, {slot} AS slot, 'whole' AS slice, \
              {from} AS valid_from_ms, {to} AS valid_to_ms, 'chat' AS namespace, 'p{slot}' AS pod, \
              'deployment.apps' AS workload_kind, 'w{slot}' AS workload_name, 'p{slot}' AS replica, 'dcgm' AS how"
         ));
         pods.push(format!(
             "SELECT 'c' AS cluster, CAST('2026-11-03' AS DATE) AS date, 'chat' AS namespace, 'p{slot}' AS pod, \
-             {from} AS valid_from_ms, {to} AS valid_to_ms, 'u{slot}' AS uid, 'n1' AS node, 'ready' AS state, \
+             {from} AS valid_from_ms, {to} AS valid_to_ms, 'u{slot}' AS uid, 'n{node}' AS node, 'ready' AS state, \
              'deployment.apps' AS workload_kind, 'w{slot}' AS workload_name, 'p{slot}' AS replica, \
              'serving' AS workload_class, false AS standby_declared, 1000 AS gpu_milli"
         ));
@@ -136,8 +137,9 @@ fn fleet(seed: u64) -> Fleet {
     }
     Fleet {
         gpus: format!(
-            "SELECT 'c' AS cluster, CAST('2026-11-03' AS DATE) AS date, 'prom' AS source, 'n1' AS node, \
-             CAST(slot AS VARCHAR) AS gpu, 'GPU-' || CAST(slot AS VARCHAR) AS uuid, 'dcgm/n1' AS target, \
+            "SELECT 'c' AS cluster, CAST('2026-11-03' AS DATE) AS date, 'prom' AS source, \
+             'n' || CAST(slot / 2 AS VARCHAR) AS node, \
+             CAST(slot AS VARCHAR) AS gpu, 'GPU-' || CAST(slot AS VARCHAR) AS uuid, 'dcgm/n' || CAST(slot / 2 AS VARCHAR) AS target, \
              to_timestamp_millis(ms) AS ts, {STEP} AS scrape_interval_ms, util AS util_percent, \
              70.0 AS power_watts FROM (VALUES {}) AS v(slot, ms, util)",
             rows[0]
@@ -157,19 +159,26 @@ fn fleet(seed: u64) -> Fleet {
     }
 }
 
+impl Fleet {
+    pub(super) fn tables(&self) -> [(&'static str, &str); 5] {
+        [
+            ("gpu_samples", &self.gpus),
+            ("serving_samples", &self.engines),
+            ("pods", &self.pods),
+            ("gpu_holders", &self.holders),
+            ("slices", &self.slices),
+        ]
+    }
+}
+
 #[tokio::test]
 async fn no_second_of_measured_work_is_ever_dark() {
     let (mut dark_hours, mut work_spans) = (0_i64, 0_usize);
     for seed in 1..=3 {
         let fleet = fleet(seed);
-        let rows = [
-            ("gpu_samples", fleet.gpus.as_str()),
-            ("serving_samples", fleet.engines.as_str()),
-            ("pods", fleet.pods.as_str()),
-            ("gpu_holders", fleet.holders.as_str()),
-            ("slices", fleet.slices.as_str()),
-        ];
-        let derived = derive(&rows, DAY + 32 * HOUR, None).await.unwrap();
+        let derived = derive(&fleet.tables(), DAY + 32 * HOUR, None)
+            .await
+            .unwrap();
         let mut dark: BTreeMap<(i64, i64), i64> = BTreeMap::new();
         for batch in &derived.tables["ledger"] {
             let class = batch.column_by_name("class").unwrap().as_string::<i32>();
