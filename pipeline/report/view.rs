@@ -262,7 +262,7 @@ impl ReportView {
                     provenance: row.provenance.clone(),
                 })
                 .collect(),
-            sections: Sections::new(&data.sections, data.window.end_ms),
+            sections: Sections::new(&data.sections, data.window, data.zone),
             returns: ReturnsView::new(data, &alarms),
             funnel: FunnelView::new(&alarms, decided),
             digests: data.digests.clone(),
