@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -300,7 +301,14 @@ fn the_lines_for_other_engines_answer_as_sql_does() {
         return;
     }
     let place = Place::new();
-    std::os::unix::fs::symlink(&peers, place.path().join("bin/python3")).unwrap();
+    // Not a link: an environment of Python's is found by where its program lies.
+    let python = place.path().join("bin/python3");
+    fs::write(
+        &python,
+        format!("#!/bin/sh\nexec '{}' \"$@\"\n", peers.display()),
+    )
+    .unwrap();
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
     // The extension comes from the peers' packages: no test fetches one.
     let load = "import duckdb_extension_delta, pathlib; extension = next(pathlib.Path(duckdb_extension_delta.__file__).parent.rglob('delta.duckdb_extension'))";
     let page = fs::read_to_string(root().join("docs/sql.md")).unwrap();
