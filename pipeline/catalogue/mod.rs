@@ -21,7 +21,7 @@ pub use kernels::{Kernels, MemoryEfficiency};
 pub use mig::MigProfile;
 pub use model_name::{ParsedModel, parse_model_name};
 pub use models::{KvLayout, Model, Models, Task};
-pub use quantisation::{Quantisation, quantisation_in_name};
+pub use quantisation::{Quantisation, quantisation_in_name, quantisation_stored};
 
 use crate::model::canonical::sha256_hex;
 

@@ -92,6 +92,21 @@ impl Quantisation {
     }
 }
 
+/// How weights are stored: as declared, else as a name says, else as the checkpoint was published. `None`
+/// where a word was declared that tells no size.
+#[must_use]
+pub fn quantisation_stored(
+    declared: Option<&str>,
+    name: Option<&str>,
+    native: Quantisation,
+) -> Option<Quantisation> {
+    let in_name = name.and_then(quantisation_in_name);
+    match declared.filter(|word| !word.is_empty()) {
+        Some(word) => Quantisation::parse(word).or(in_name),
+        None => Some(in_name.unwrap_or(native)),
+    }
+}
+
 /// The quantisation that a model's name states, `None` where it states none.
 #[must_use]
 pub fn quantisation_in_name(name: &str) -> Option<Quantisation> {

@@ -21,7 +21,8 @@ use super::simulate::SimulateArgs;
     name = "idleproof",
     version,
     propagate_version = true,
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = "Examples:\n  idleproof scan                                  # a first look, without configuration\n  idleproof run --config idleproof.toml           # the nightly job\n  idleproof report --week last --out weekly\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n\nExit codes: 0 done, 1 unforeseen, 2 usage or configuration, 3 --fail-on findings, 4 verification failed,\n5 a source or the lake is unavailable (retry), 6 --fail-on coverage, 7 another run held the lease."
 )]
 pub(super) struct Cli {
     #[command(subcommand)]
@@ -46,6 +47,9 @@ pub(super) enum Command {
     )]
     Run(RunArgs),
     /// Read the sources into the lake; publishes nothing
+    #[command(
+        after_help = "Examples:\n  idleproof ingest\n  idleproof ingest --source prom-a --from 2026-11-01 --to 2026-11-08\n  idleproof ingest --plan"
+    )]
     Ingest(IngestArgs),
     /// Write the lists of a Kubernetes cluster as files, for a site that cannot be reached
     #[command(
@@ -98,12 +102,24 @@ pub(super) enum Command {
     )]
     Approve(ApproveArgs),
     /// Reject recommendations of a manifest, with a reason
+    #[command(
+        after_help = "Example:\n  idleproof reject 3f2a9c41d0b7e852 --reason \"needed in May\" --manifest manifest.dsse.json --pipeline-key pipeline.pub --key ~/.ssh/id_ed25519"
+    )]
     Reject(DecideArgs),
     /// Put recommendations of a manifest off
+    #[command(
+        after_help = "Example:\n  idleproof defer 3f2a9c41d0b7e852 --until 2027-01-15T00:00:00Z --manifest manifest.dsse.json --pipeline-key pipeline.pub --key ~/.ssh/id_ed25519"
+    )]
     Defer(DeferArgs),
     /// Take approvals back, until the change is exported
+    #[command(
+        after_help = "Example:\n  idleproof revoke 3f2a9c41d0b7e852 --reason \"a launch\" --manifest manifest.dsse.json --pipeline-key pipeline.pub --key ~/.ssh/id_ed25519"
+    )]
     Revoke(DecideArgs),
     /// What people decided: import it, list what it adds up to, prove that it is logged
+    #[command(
+        after_help = "Examples:\n  idleproof decisions import\n  idleproof decisions list\n  idleproof decisions outcomes"
+    )]
     Decisions(DecisionsArgs),
     /// Write what is approved and still true as patches; findings and costs for other tools
     #[command(
@@ -111,8 +127,12 @@ pub(super) enum Command {
     )]
     Export(ExportArgs),
     /// A finding with all that it rests on, in one archive
+    #[command(after_help = "Example:\n  idleproof evidence pack 3f2a --out evidence.tar.gz")]
     Evidence(EvidenceArgs),
     /// Check a signed file or the log against public keys; needs no lake and no network
+    #[command(
+        after_help = "Examples:\n  idleproof verify manifest manifest.dsse.json --key pipeline.pub\n  idleproof verify log /var/lib/idleproof/log --key pipeline.pub\n  idleproof verify evidence evidence.tar.gz --key pipeline.pub"
+    )]
     Verify(VerifyArgs),
     /// What the lake holds, whether it is whole, and keeping it small
     #[command(
@@ -120,6 +140,9 @@ pub(super) enum Command {
     )]
     Lake(LakeArgs),
     /// The detectors, their parameters and why
+    #[command(
+        after_help = "Examples:\n  idleproof detectors list\n  idleproof detectors show dark-capacity\n  idleproof detectors docs --out pages"
+    )]
     Detectors(DetectorsArgs),
     /// What a shell needs to complete commands and options
     #[command(
@@ -127,6 +150,7 @@ pub(super) enum Command {
     )]
     Completions(CompletionsArgs),
     /// Manual pages, one a command
+    #[command(after_help = "Example:\n  idleproof man --out /usr/local/share/man/man1")]
     Man(ManArgs),
 }
 

@@ -1,6 +1,6 @@
 //! Tests alone: every command line of the documentation is one that the program takes.
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use super::args::Cli;
 
@@ -90,6 +90,32 @@ fn every_command_of_the_documentation_is_taken() {
         }
     }
     assert!(count > 40, "{count}");
+}
+
+#[test]
+fn every_command_has_examples_that_it_takes() {
+    let cli = Cli::command();
+    let mut all: Vec<&clap::Command> = cli.get_subcommands().collect();
+    all.push(&cli);
+    for command in all {
+        let help = command.get_after_help().map(ToString::to_string);
+        let help = help.unwrap_or_default();
+        let examples: Vec<&str> = help
+            .lines()
+            .filter(|line| line.starts_with("  idleproof "))
+            .collect();
+        assert!(
+            !examples.is_empty(),
+            "{} has no example",
+            command.get_name()
+        );
+        for line in examples {
+            let words = split(line.trim()).unwrap();
+            if let Err(error) = Cli::try_parse_from(&words) {
+                panic!("{}: `{line}`\n{error}", command.get_name());
+            }
+        }
+    }
 }
 
 #[test]

@@ -50,6 +50,7 @@ mod remedies;
 mod report;
 mod report_data;
 mod report_sections;
+mod report_uses;
 mod report_week;
 mod returnable;
 mod run;

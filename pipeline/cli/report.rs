@@ -81,11 +81,11 @@ pub(super) async fn report(args: &ReportArgs) -> Result<Exit, CliError> {
         }
         newest => newest.ok_or_else(|| data::no_publication(&config, &lake))?,
     };
-    let publication = match report_week::pick(&lake, newest, args.week, args.last).await? {
-        Picked::Whole(publication) => publication,
+    let (publication, note) = match report_week::pick(&lake, newest, args.week, args.last).await? {
+        Picked::Whole(publication) => (publication, None),
         Picked::Partly(publication, why) => {
             say(&format!("warning: {why}"));
-            publication
+            (publication, Some(format!("Not a whole week: {why}.")))
         }
         Picked::None(why) if is_early_job => {
             say(&format!("no report: {why}"));
@@ -94,7 +94,7 @@ pub(super) async fn report(args: &ReportArgs) -> Result<Exit, CliError> {
         Picked::None(why) => return Err(CliError::Usage(why)),
     };
     if args.to_output {
-        return to_output(&config, &lake, &publication).await;
+        return to_output(&config, &lake, &publication, note).await;
     }
     let (data, sibling) = data_of(&config, &lake, &publication).await?;
     let earlier = match args.compare {
@@ -110,9 +110,14 @@ pub(super) async fn report(args: &ReportArgs) -> Result<Exit, CliError> {
             let decided = decided(&config, &lake, &publication).await?;
             let mut view = ReportView::new(&data, decided.as_deref());
             view.siblings.insert("findings.json".to_owned(), sibling);
+            view.notes.extend(note);
             Shown::Report(Box::new(view))
         }
-        Some(earlier) => Shown::Both(Box::new(Comparison::new(earlier, &data))),
+        Some(earlier) => {
+            let mut both = Comparison::new(earlier, &data);
+            both.notes.splice(0..0, note);
+            Shown::Both(Box::new(both))
+        }
     };
     let bytes = |form: Form| -> Result<Vec<u8>, CliError> {
         Ok(match (&shown, form) {
@@ -203,6 +208,7 @@ async fn to_output(
     config: &Config,
     lake: &Lake,
     publication: &Publication,
+    note: Option<String>,
 ) -> Result<Exit, CliError> {
     let shelf = Shelf::open(config, &shelf::output_place(config)?).await?;
     let week = shelf::week_of(publication.window());
@@ -212,7 +218,8 @@ async fn to_output(
     let mut files = Vec::new();
     if let Some(earlier) = report_week::week_before(lake, publication).await? {
         let earlier = data_of(config, lake, &earlier).await?.0;
-        let both = Comparison::new(&earlier, &data);
+        let mut both = Comparison::new(&earlier, &data);
+        both.notes.splice(0..0, note.clone());
         files.push(("compare.json", publish::json_of(&both)?));
         let markdown = renderer.compare_markdown(&both)?;
         files.push(("compare.md", markdown.into_bytes()));
@@ -221,6 +228,7 @@ async fn to_output(
     let decided = decided(config, lake, publication).await?;
     let mut view = ReportView::new(&data, decided.as_deref());
     view.siblings.insert("findings.json".to_owned(), sibling);
+    view.notes.extend(note);
     files.push(("report.json", publish::json_of(&view)?));
     files.push(("report.md", renderer.markdown(&view)?.into_bytes()));
     files.push(("report.html", renderer.html(&view)?.into_bytes()));

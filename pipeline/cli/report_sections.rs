@@ -1,5 +1,5 @@
 //! Owns the way from a publication to the report's further sections: slices, unit costs, weeks, movers,
-//! tier fit. `report_data` asks it.
+//! tier fit, memory; the rest is `report_uses`'. `report_data` asks it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use datafusion::prelude::SessionContext;
 use rust_decimal::Decimal;
 
 use super::error::CliError;
+use super::report_uses;
 use super::windowed::{TREND_WEEKS, WEEK_MS, window_rows};
 use crate::lake::columns::{int, int_at, text, text_at, usd, usd_at};
 use crate::model::TimeWindow;
@@ -23,6 +24,8 @@ pub(super) async fn read(
     window: TimeWindow,
 ) -> Result<SectionsData, CliError> {
     let (weeks, week_days) = weeks(session, window).await?;
+    let (uses, weights) = report_uses::uses(session, window).await?;
+    let (events, events_all) = report_uses::events(session, window).await?;
     Ok(SectionsData {
         slices: slices(session, window).await?,
         unit_costs: unit_costs(session, window).await?,
@@ -30,7 +33,12 @@ pub(super) async fn read(
         week_days,
         movers: movers(session, window).await?,
         tier_fit: tier_fit(session, window).await?,
-        memory: memory(session, window).await?,
+        memory: memory(session, window, &weights).await?,
+        uses,
+        events,
+        events_all,
+        bill: report_uses::bill(session, window).await?,
+        contradictions: report_uses::contradictions(session, window).await?,
     })
 }
 
@@ -203,7 +211,11 @@ async fn tier_fit(
     Ok(rows)
 }
 
-async fn memory(session: &SessionContext, window: TimeWindow) -> Result<Vec<MemoryData>, CliError> {
+async fn memory(
+    session: &SessionContext,
+    window: TimeWindow,
+    weights: &BTreeMap<String, i64>,
+) -> Result<Vec<MemoryData>, CliError> {
     let sql = include_str!("../../queries/report/memory.sql");
     let mut rows = Vec::new();
     for batch in window_rows(session, sql, window, window.end_ms).await? {
@@ -223,13 +235,14 @@ async fn memory(session: &SessionContext, window: TimeWindow) -> Result<Vec<Memo
             dram_samples: int_at(&samples, row),
             busiest_ppm: int_at(&busiest, row),
             kv_ppm: int_at(&kv, row),
+            weights_mib: weights.get(&workloads[row]).copied(),
         }));
     }
     Ok(rows)
 }
 
 /// `cluster/namespace/kind/name` of each row.
-fn handles(batch: &RecordBatch) -> Result<Vec<String>, CliError> {
+pub(super) fn handles(batch: &RecordBatch) -> Result<Vec<String>, CliError> {
     let (cluster, namespace) = (text(batch, "cluster")?, text(batch, "namespace")?);
     let (kind, name) = (text(batch, "workload_kind")?, text(batch, "workload_name")?);
     let handle = |row| {

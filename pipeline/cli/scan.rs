@@ -329,6 +329,7 @@ fn page(view: &ReportView, bold: bool) -> String {
         &[false, false, false, true, true, true, true, true],
     );
     page += &more(view.workloads.len());
+    page += &uses(view, &title);
 
     if !view.blindness.is_empty() {
         let _ = write!(
@@ -356,6 +357,63 @@ fn page(view: &ReportView, bold: bool) -> String {
         );
     }
     page
+}
+
+/// What each workload is and does, a line each: what scanners of the moment tell, over the whole window.
+fn uses(view: &ReportView, title: &dyn Fn(&str) -> String) -> String {
+    let fits = &view.sections.tier_fit;
+    let rows: Vec<Vec<String>> = view
+        .sections
+        .uses
+        .iter()
+        .take(SHOWN)
+        .map(|row| {
+            // Cluster and kind stand in the report; here the line must fit.
+            let parts: Vec<&str> = row.workload.splitn(4, '/').collect();
+            let name = match parts.as_slice() {
+                [_, namespace, _, name] => format!("{namespace}/{name}"),
+                _ => row.workload.clone(),
+            };
+            let fit = fits.iter().find(|fit| fit.workload == row.workload);
+            vec![
+                name,
+                row.engine.clone(),
+                row.gpus.clone(),
+                fit.map_or_else(|| "not judged".to_owned(), |fit| fit.cheapest.clone()),
+                row.replicas.clone(),
+                row.known_days.clone(),
+                row.busy.clone(),
+                row.arithmetic.clone(),
+                row.million.clone(),
+                row.hourly.clone(),
+                row.waste_daily.clone(),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{}", title("What each is and does"));
+    text += &table_text(
+        &[
+            "workload",
+            "engine",
+            "a replica",
+            "cheapest that does",
+            "replicas",
+            "days",
+            "busy",
+            "MFU",
+            "$/M tokens",
+            "$/h",
+            "waste/day",
+        ],
+        &rows,
+        &[
+            false, false, false, false, true, true, true, true, true, true, true,
+        ],
+    );
+    text + &more(view.sections.uses.len())
 }
 
 fn more(all: usize) -> String {

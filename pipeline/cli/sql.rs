@@ -15,6 +15,7 @@ use super::{data, engine, shell};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::lake::{LakeView, read_only_sql};
+use crate::model::bounds;
 
 /// A query that is longer is no question.
 const QUERY_BYTES_MAX: u64 = 1 << 20;
@@ -108,6 +109,7 @@ pub(super) async fn rows(
     session: &SessionContext,
     statement: &str,
 ) -> Result<Vec<RecordBatch>, CliError> {
+    bounds::check(statement).map_err(|why| CliError::Usage(why.to_string()))?;
     let none: Vec<ScalarValue> = Vec::new();
     let rows = read_only_sql(session, statement, none).await?;
     let schema = rows.schema().as_arrow().clone();

@@ -56,4 +56,4 @@ pub use managed::changed_by;
 pub use read::{ReadError, read};
 pub use remedies::{Asked, asked, remedies};
 pub use rows::{Inventory, clip_to_days};
-pub use systems::{remedy, systems, systems_page};
+pub use systems::{remedy, system_pages, systems, systems_page};

@@ -29,7 +29,8 @@ pub use openmetrics::{Gauge, GaugeSample, openmetrics};
 pub use render::Renderer;
 pub use returns::PoolData;
 pub use sections::{
-    MemoryData, MoverData, Sections, SectionsData, SliceData, TierFitData, UnitCostData, WeekData,
+    BillData, Contradiction, EventData, MemoryData, MoverData, Sections, SectionsData, SliceData,
+    TierFitData, UnitCostData, UseData, WeekData,
 };
 pub use view::ReportView;
 

@@ -1,17 +1,26 @@
 //! Owns the sections that look at the same ledger from other sides: slices, what a model's tokens cost,
-//! and how each workload's tier fits; weeks and what moved are `weeks`'. Plain data in, final text out.
+//! and how each workload's tier fits; weeks and what moved are `weeks`', what workloads do `uses`', what was
+//! changed and billed `changes`'. Plain data in, final text out.
 //!
 //! It adds up and ranks what it is given, nothing else. `view` puts the sections into the report.
 
+mod changes;
 mod memory;
+mod uses;
 mod weeks;
 
 use rust_decimal::Decimal;
 use serde::Serialize;
 
 use super::format::{gpu_hours, percent, usd};
+use crate::model::TimeWindow;
+use crate::model::zone::Zone;
+pub use changes::{BillData, Contradiction, EventData};
+use changes::{BillView, EventView};
 pub use memory::MemoryData;
 use memory::{MemoryView, memory};
+pub use uses::UseData;
+use uses::UseView;
 pub use weeks::{MoverData, WeekData};
 use weeks::{MoverView, WeekView};
 
@@ -67,6 +76,12 @@ pub struct SectionsData {
     pub movers: Vec<MoverData>,
     pub tier_fit: Vec<TierFitData>,
     pub memory: Vec<MemoryData>,
+    pub uses: Vec<UseData>,
+    pub events: Vec<EventData>,
+    /// Changes of scale in the window, those that are not shown too.
+    pub events_all: i64,
+    pub bill: Vec<BillData>,
+    pub contradictions: Vec<Contradiction>,
 }
 
 /// All of them, ready to print.
@@ -80,6 +95,12 @@ pub struct Sections {
     pub bridge: Option<String>,
     pub tier_fit: Vec<TierFitView>,
     pub memory: Vec<MemoryView>,
+    pub uses: Vec<UseView>,
+    pub events: Vec<EventView>,
+    pub events_all: i64,
+    /// `None` where no bill was read.
+    pub bill: Option<BillView>,
+    pub contradictions: Vec<Contradiction>,
 }
 
 /// One dimension.
@@ -132,7 +153,8 @@ fn money(amount: Option<Decimal>) -> String {
 
 impl Sections {
     #[must_use]
-    pub fn new(data: &SectionsData, window_end_ms: i64) -> Self {
+    pub fn new(data: &SectionsData, window: TimeWindow, zone: Zone) -> Self {
+        let window_end_ms = window.end_ms;
         let (movers, bridge) = weeks::movers(data, window_end_ms);
         Self {
             slices: slices(&data.slices),
@@ -142,6 +164,15 @@ impl Sections {
             bridge,
             tier_fit: data.tier_fit.iter().map(tier_fit).collect(),
             memory: data.memory.iter().map(memory).collect(),
+            uses: (data.uses.iter())
+                .map(|row| uses::use_of(row, window))
+                .collect(),
+            events: (data.events.iter())
+                .map(|row| changes::event(row, zone))
+                .collect(),
+            events_all: data.events_all,
+            bill: changes::bill(&data.bill),
+            contradictions: data.contradictions.clone(),
         }
     }
 }
@@ -204,26 +235,28 @@ fn slice(row: &SliceData) -> SliceView {
 }
 
 fn unit_cost(row: &UnitCostData) -> UnitCostView {
-    let each = |amount: Option<Decimal>| {
-        amount.map_or_else(
-            || "–".to_owned(),
-            |usd| format!("${}", usd.round_dp(if usd < Decimal::TEN { 3 } else { 2 })),
-        )
-    };
+    let each = |amount: Option<Decimal>| amount.map_or_else(|| "–".to_owned(), a_million);
     UnitCostView {
         cluster: row.cluster.clone(),
         model: row.model.clone(),
-        tokens: row.tokens.filter(|tokens| *tokens > 0).map_or_else(
-            || "none counted".to_owned(),
-            |tokens| {
-                let millions = Decimal::from(tokens) / Decimal::from(1_000_000);
-                format!("{} M", millions.round_dp(1))
-            },
-        ),
+        tokens: row
+            .tokens
+            .filter(|tokens| *tokens > 0)
+            .map_or_else(|| "none counted".to_owned(), millions),
         cost: money(row.held_usd),
         allocation: each(row.allocation_usd),
         usage: each(row.usage_usd),
     }
+}
+
+/// What a million tokens costs: small numbers keep a third decimal.
+fn a_million(usd: Decimal) -> String {
+    format!("${}", usd.round_dp(if usd < Decimal::TEN { 3 } else { 2 }))
+}
+
+fn millions(tokens: i64) -> String {
+    let millions = Decimal::from(tokens) / Decimal::from(1_000_000);
+    format!("{} M", millions.round_dp(1))
 }
 
 fn tier_fit(row: &TierFitData) -> TierFitView {

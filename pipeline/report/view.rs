@@ -31,6 +31,9 @@ pub struct ReportView {
     pub window: String,
     pub created: String,
     pub days: usize,
+    /// What a reader must know before anything else: set by the caller where the report was asked for a
+    /// week of which this publication has a part.
+    pub notes: Vec<String>,
     pub price_basis: String,
     pub clusters: Vec<String>,
     pub gpus: u64,
@@ -209,6 +212,7 @@ impl ReportView {
             window: shown_window(data),
             created: data.zone.instant(data.created_ms),
             days: data.window.days().count(),
+            notes: Vec::new(),
             price_basis: data.price_basis.clone(),
             clusters: data.clusters.clone(),
             gpus: data.gpus,
@@ -258,7 +262,7 @@ impl ReportView {
                     provenance: row.provenance.clone(),
                 })
                 .collect(),
-            sections: Sections::new(&data.sections, data.window.end_ms),
+            sections: Sections::new(&data.sections, data.window, data.zone),
             returns: ReturnsView::new(data, &alarms),
             funnel: FunnelView::new(&alarms, decided),
             digests: data.digests.clone(),

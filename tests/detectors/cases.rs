@@ -167,7 +167,7 @@ impl Queries {
         }
         // Lines of reports and of replays carry no front matter: those that have cases run by their file's name.
         let mut cases = Vec::new();
-        for folder in ["report", "simulate"] {
+        for folder in ["report", "sections", "simulate"] {
             collect(&root.join(folder), &mut cases)?;
         }
         for case in cases {

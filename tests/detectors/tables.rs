@@ -118,6 +118,24 @@ const DERIVED: &[Table] = &[
             ("replica_hours", Float),
         ],
     ),
+    // The ledger by day, as a report gathers it.
+    (
+        "report_days",
+        None,
+        &[
+            ("date", Date),
+            ("cluster", Text),
+            ("namespace", Text),
+            ("workload_kind", Text),
+            ("workload_name", Text),
+            ("gpu_product", Text),
+            ("class", Text),
+            ("final", Bool),
+            ("unpriced", Bool),
+            ("ms", Int),
+            ("cost_usd", Usd),
+        ],
+    ),
     (
         "claimable",
         None,

@@ -9,9 +9,10 @@ use idleproof::model::TimeWindow;
 use idleproof::model::time::{DAY_MS, HOUR_MS};
 use idleproof::model::zone::Zone;
 use idleproof::report::{
-    BlindCost, BlindSpot, ChangeData, ClassTotal, Comparison, DayClasses, DecidedData, FindingData,
-    PoolData, PriceRow, RecommendationData, Renderer, ReportData, ReportView, SectionsData, Stage,
-    WorkloadRow,
+    BillData, BlindCost, BlindSpot, ChangeData, ClassTotal, Comparison, Contradiction, DayClasses,
+    DecidedData, EventData, FindingData, MemoryData, MoverData, PoolData, PriceRow,
+    RecommendationData, Renderer, ReportData, ReportView, SectionsData, SliceData, Stage,
+    TierFitData, UnitCostData, UseData, WeekData, WorkloadRow,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -87,6 +88,110 @@ fn finding(name: &str, number: i64) -> FindingData {
     }
 }
 
+/// Sections in which every name that comes from outside is `name`.
+fn sections(name: &str) -> SectionsData {
+    let usd = Some(Decimal::from(1234));
+    let week = |back: i64| WeekData {
+        week_start_ms: (20_014 - 7 * back) * DAY_MS,
+        class: "dark".into(),
+        ms: 168 * HOUR_MS,
+        cost_usd: usd,
+    };
+    SectionsData {
+        slices: vec![SliceData {
+            dimension: "team".into(),
+            slice: name.into(),
+            ms: 448 * HOUR_MS,
+            unknown_ms: 0,
+            unpriced_ms: 0,
+            cost_usd: usd,
+            waste_usd: usd,
+        }],
+        unit_costs: vec![UnitCostData {
+            cluster: name.into(),
+            model: name.into(),
+            tokens: Some(1_234_567),
+            held_usd: usd,
+            allocation_usd: usd,
+            usage_usd: usd,
+        }],
+        weeks: vec![week(1), week(2)],
+        week_days: vec![(20_000 * DAY_MS, 7), (20_007 * DAY_MS, 7)],
+        movers: vec![MoverData {
+            what: name.into(),
+            before_ms: HOUR_MS,
+            after_ms: 2 * HOUR_MS,
+            before_usd: Decimal::ONE,
+            after_usd: Decimal::TWO,
+            before_waste_usd: Decimal::ZERO,
+            after_waste_usd: Decimal::ONE,
+        }],
+        tier_fit: vec![TierFitData {
+            workload: name.into(),
+            today: name.into(),
+            verdict: name.into(),
+            today_replicas: Some(2),
+            today_usd: usd,
+            today_itl_ms: Some(20),
+            cheapest: Some(name.into()),
+            cheapest_replicas: Some(1),
+            cheapest_usd: usd,
+            cheapest_itl_ms: Some(40),
+            confidence: Some(name.into()),
+        }],
+        memory: vec![MemoryData {
+            workload: name.into(),
+            gpu_product: Some(name.into()),
+            gpus: 2,
+            total_mib: Some(81_559),
+            used_mib: Some(73_400),
+            dram_ppm_sum: Some(4_000_000),
+            dram_samples: Some(20),
+            busiest_ppm: Some(610_000),
+            kv_ppm: Some(250_000),
+            weights_mib: Some(15_317),
+        }],
+        uses: vec![UseData {
+            workload: name.into(),
+            engine: Some(name.into()),
+            gpu_product: Some(name.into()),
+            gpu_milli_per_replica: Some(1000),
+            replicas: Some(2),
+            cost_usd: usd,
+            tokens: Some(1_000_000),
+            cores_milli: Some(3_000),
+            pod_gpu_milli: Some(1000),
+            ..UseData::default()
+        }],
+        events: vec![EventData {
+            workload: name.into(),
+            seen_ms: 20_003 * DAY_MS,
+            what: name.into(),
+            before: Some(name.into()),
+            after: Some(name.into()),
+            actor: Some(name.into()),
+            gpu_milli_added: Some(2000),
+            cost_usd: usd,
+        }],
+        events_all: 1,
+        bill: vec![BillData {
+            bill: name.into(),
+            provider: name.into(),
+            sku: name.into(),
+            billed_usd: Decimal::TEN,
+            matched_usd: Decimal::ONE,
+            residual_usd: Decimal::from(9),
+        }],
+        contradictions: vec![Contradiction {
+            cluster: name.into(),
+            scope: name.into(),
+            check: name.into(),
+            things: 1,
+            example: name.into(),
+        }],
+    }
+}
+
 /// A report in which every name that comes from outside is `name`.
 fn report(name: &str, findings: i64) -> ReportData {
     ReportData {
@@ -147,7 +252,7 @@ fn report(name: &str, findings: i64) -> ReportData {
             rung: "list".into(),
             provenance: name.into(),
         }],
-        sections: SectionsData::default(),
+        sections: sections(name),
         pools: vec![PoolData {
             cluster: name.into(),
             key: name.into(),
@@ -227,7 +332,8 @@ fn pages_read_well_in_a_real_browser_whatever_the_names_are() {
         "<script>alert(1)</script><img src=x onerror=alert(2)>|`a`\u{202e}[l](javascript:alert(3))\"' {long}"
     );
     let data = report(&hostile, 3);
-    let view = ReportView::new(&data, Some(&decided(&hostile)));
+    let mut view = ReportView::new(&data, Some(&decided(&hostile)));
+    view.notes.push(hostile.clone());
     let both = Comparison::new(&report("quiet", 1), &data);
     look(&[
         ("report.html", renderer.html(&view).unwrap()),
@@ -238,7 +344,15 @@ fn pages_read_well_in_a_real_browser_whatever_the_names_are() {
 
 #[test]
 fn a_report_of_two_thousand_findings_is_one_small_page() {
-    let data = report("a name of usual length", 2_000);
+    let mut data = report("a name of usual length", 2_000);
+    // And as many workloads, each with its row in every section.
+    data.workloads = vec![data.workloads[0].clone(); 2_000];
+    let sections = &mut data.sections;
+    sections.uses = vec![sections.uses[0].clone(); 2_000];
+    sections.memory = vec![sections.memory[0].clone(); 2_000];
+    sections.tier_fit = vec![sections.tier_fit[0].clone(); 2_000];
+    sections.unit_costs = vec![sections.unit_costs[0].clone(); 2_000];
+    sections.events = vec![sections.events[0].clone(); 25];
     let page = Renderer::new(None)
         .unwrap()
         .html(&ReportView::new(&data, None))

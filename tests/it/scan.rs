@@ -79,6 +79,15 @@ async fn a_first_look_needs_a_server_and_leaves_nothing_but_its_report() {
         "Where GPU time went",
         "What to change:",
         "Workloads by cost",
+        // Every column that a scanner of the moment has, over the window.
+        "What each is and does",
+        "engine",
+        "cheapest that does",
+        "replicas",
+        "MFU",
+        "$/M tokens",
+        "$/h",
+        "waste/day",
         "report: report.html",
     ] {
         assert!(out.contains(part), "{part} is lacking in\n{out}");

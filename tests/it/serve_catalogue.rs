@@ -61,7 +61,44 @@ fn psql_lists_and_describes() {
     assert_eq!(tell("\\dn"), "public|idleproof\n");
     assert!(tell("\\du").starts_with("idleproof|"));
     assert!(tell("\\sv v_coverage").contains("CREATE OR REPLACE VIEW public.v_coverage"));
-    for nothing in ["\\di", "\\df", "\\dT", "\\dx", "\\ds", "\\dm"] {
+    for nothing in [
+        "\\di",
+        "\\df",
+        "\\dT",
+        "\\dx",
+        "\\ds",
+        "\\dm",
+        "\\dd",
+        "\\da",
+        "\\dc",
+        "\\dD",
+        "\\dE",
+        "\\des",
+        "\\det",
+        "\\deu",
+        "\\dew",
+        "\\dF",
+        "\\dFd",
+        "\\dFp",
+        "\\dFt",
+        "\\dL",
+        "\\dP",
+        "\\drds",
+        "\\dRp",
+        "\\dRs",
+        "\\dX",
+        "\\dy",
+        "\\dAc",
+        "\\dAf",
+        "\\dAo",
+        "\\dAp",
+        "\\ddp",
+        "\\do",
+        "\\dO",
+        "\\dC",
+        "\\dl",
+        "\\dconfig",
+    ] {
         // Of relations psql says that there are none, of the rest it says nothing.
         let output = serving.psql("", &["-At", "-c", nothing]);
         let (said, word) = (text(&output.stdout), text(&output.stderr));
@@ -71,7 +108,7 @@ fn psql_lists_and_describes() {
         );
         let word = word.trim();
         assert!(
-            word.is_empty() || word.starts_with("Did not find any relation"),
+            word.is_empty() || word.starts_with("Did not find any "),
             "{nothing}\n{word}"
         );
     }

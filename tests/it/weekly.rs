@@ -101,7 +101,19 @@ fn a_part_of_the_week_is_reported_with_a_word() {
     let (code, out, said) = weekly(&config, &["--to-output"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("with 2 of its 7 days"), "{said}");
-    assert!(Path::new(out.trim()).exists(), "{out}");
+    let page = Path::new(out.trim());
+    assert!(page.exists(), "{out}");
+    // Whoever reads the page alone is told as well, and so is a program.
+    for name in ["report.html", "report.md", "report.json"] {
+        let told = fs::read_to_string(page.with_file_name(name)).unwrap();
+        assert!(told.contains("Not a whole week"), "{name}");
+        assert!(told.contains("with 2 of its 7 days"), "{name}");
+    }
+    let (code, out, said) = weekly(&config, &["-o", "digest"]);
+    assert!(
+        code == Some(0) && out.contains("Not a whole week"),
+        "{said}"
+    );
     // A window that ends within the week is that week's, and not whole.
     let folder = tempfile::tempdir().unwrap();
     let config = shifted(folder.path(), Some((monday - 10 * DAY_MS, monday - DAY_MS)));

@@ -77,6 +77,11 @@ for (const path of pages) {
       }
       measured.push({ where, text: seen.text, rules: result.passes.length });
       if (width === 1280 && scheme === "light") {
+        // An A4 page between its margins: paper cannot be scrolled.
+        await open.setViewport({ width: 718, height: 1000 });
+        await open.emulateMediaType("print");
+        const wider = await open.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        if (wider > 1) faults.push(`${where}, printed: ${wider} pixels wider than the paper`);
         const pdf = await open.pdf({ format: "A4" });
         const count = (Buffer.from(pdf).toString("latin1").match(/\/Type\s*\/Page[^s]/g) ?? []).length;
         if (count === 0) faults.push(`${where}: prints to no page`);

@@ -8,6 +8,7 @@ use pgwire::messages::response::ErrorResponse;
 use crate::cli::engine;
 use crate::cli::error::CliError;
 use crate::lake::LakeError;
+use crate::model::bounds::TooInvolved;
 
 /// What a client is told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +59,12 @@ impl Fault {
             (b'C', self.code.to_owned()),
             (b'M', text),
         ]))
+    }
+}
+
+impl From<TooInvolved> for Fault {
+    fn from(why: TooInvolved) -> Self {
+        Self::error("54001", why.to_string())
     }
 }
 

@@ -3,7 +3,6 @@
 //!
 //! `login` lets clients in, `talk` answers them, `query` runs what they ask; `wire` has the bytes.
 
-mod bounds;
 mod catalog;
 mod fault;
 mod login;

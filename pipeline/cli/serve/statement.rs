@@ -1,8 +1,9 @@
 //! Owns what a client's text asks for: which statements it holds, and which of them are queries, which are
 //! answered without one, and which are refused.
 
+use super::catalog;
 use super::fault::Fault;
-use super::{bounds, catalog};
+use crate::model::bounds;
 
 /// What one statement asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

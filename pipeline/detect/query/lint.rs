@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::bounds;
+
 /// Functions and words whose meaning, type or precision differs between the engines.
 const FORBIDDEN: &[(&str, &str)] = &[
     ("ignore nulls", "use the count-group trick"),
@@ -31,6 +33,8 @@ const STATEMENTS: &[&str] = &[
 /// Refuses a statement outside of the subset, saying what to write instead.
 pub fn lint(sql: &str) -> Result<(), String> {
     let code = strip(sql).to_lowercase();
+    // A detector of a user's own is text from outside like any other.
+    bounds::check(&code).map_err(|why| why.to_string())?;
     let words: Vec<&str> = code
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '$'))
         .filter(|word| !word.is_empty())

@@ -34,6 +34,10 @@ fn what_the_engines_disagree_on_is_refused() {
             "count-group",
         ),
         ("SELECT a::int FROM t ORDER BY a", "CAST"),
+        (
+            "SELECT f(f(f(f(f(f(f(f(f(f(f(f(f(f(f(f(f(f(a)))))))))))))))))) FROM t ORDER BY 1",
+            "nests too many calls",
+        ),
     ] {
         let sql = sql.replace("AVG (", "AVG(");
         let error = parse(&sql).unwrap_err().to_string();

@@ -1,5 +1,5 @@
-//! Owns the page that lists all systems, generated from what each adapter says of itself. A test
-//! compares it with `docs/systems.md`.
+//! Owns the pages of all systems, generated from what each adapter says of itself. A test compares them
+//! with `docs/systems.md` and `docs/systems/`.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ fn abouts() -> Vec<&'static About> {
     all
 }
 
-/// The page in Markdown.
+/// The page that lists them, in Markdown.
 #[must_use]
 pub fn systems_page() -> String {
     let mut out = String::from(
@@ -36,20 +36,53 @@ pub fn systems_page() -> String {
          template, changed by its shape. Every remedy is data: a JSON patch that first tests what\n\
          was observed, its inverse, preconditions and warnings. Nothing is applied by idleproof.\n\
          Queues, shared devices, claims and vertical scalers lie over any workload, whatever its\n\
-         kind: their answers take the place of its own.\n",
+         kind: their answers take the place of its own.\n\n\
+         | System | Read |\n|---|---|\n",
     );
     for about in abouts() {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "\n## {}\n\n- **Read**: {}\n- **Chain**: {}\n- **Model**: {}\n- **Change**: {}\n",
+            "| [{}](systems/{}.md) | {} |",
+            about.title,
+            slug(about.title),
+            about.kinds.join("; ")
+        );
+    }
+    out
+}
+
+/// Each system's own page: the name of its file, its title, its Markdown.
+#[must_use]
+pub fn system_pages() -> Vec<(String, &'static str, String)> {
+    let page = |about: &&'static About| {
+        let text = format!(
+            "# {}\n\n\
+             Generated from the registry in `pipeline/inventory/systems`; do not edit. \
+             [All systems](../systems.md).\n\n\
+             | | |\n|---|---|\n\
+             | objects that are read | {} |\n\
+             | from a pod to what must be changed | {} |\n\
+             | where the model is named | {} |\n\
+             | what a change is written on | {} |\n",
             about.title,
             about.kinds.join("; "),
             about.chain,
             about.model,
             about.remedies
         );
-    }
-    out
+        (format!("{}.md", slug(about.title)), about.title, text)
+    };
+    abouts().iter().map(page).collect()
+}
+
+/// A title as the name of a file.
+fn slug(title: &str) -> String {
+    let words: Vec<String> = title
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect();
+    words.join("-")
 }
 
 /// The titles of all systems.

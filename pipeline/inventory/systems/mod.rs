@@ -44,7 +44,7 @@ use crate::model::workload::kind_of;
 use super::json;
 use super::objects::{Key, ObjectStore};
 use about::About;
-pub use about::{systems, systems_page};
+pub use about::{system_pages, systems, systems_page};
 use layers::Spot;
 use remedy::{Action, Remedy, Wish};
 

@@ -4,9 +4,10 @@ use super::*;
 use crate::model::time::{DAY_MS, HOUR_MS, TimeWindow};
 use crate::model::zone::Zone;
 use crate::report::{
-    BlindCost, BlindSpot, ChangeData, ClassTotal, DayClasses, FindingData, GovernanceView,
-    MemoryData, MoverData, OutcomeView, PoolData, PriceRow, RecommendationData, ReportData,
-    ScoreView, SectionsData, SliceData, TierFitData, UnitCostData, WeekData, WorkloadRow,
+    BillData, BlindCost, BlindSpot, ChangeData, ClassTotal, Contradiction, DayClasses, EventData,
+    FindingData, GovernanceView, MemoryData, MoverData, OutcomeView, PoolData, PriceRow,
+    RecommendationData, ReportData, ScoreView, SectionsData, SliceData, TierFitData, UnitCostData,
+    UseData, WeekData, WorkloadRow,
 };
 
 const HOSTILE: &str = "<script>alert(1)</script>|`x`\u{202e}[a](javascript:b)\n# h";
@@ -211,7 +212,53 @@ fn sections(name: &str) -> SectionsData {
             dram_ppm_sum: Some(4_000_000),
             dram_samples: Some(20),
             busiest_ppm: Some(610_000),
-            kv_ppm: None,
+            kv_ppm: Some(500_000),
+            weights_mib: Some(15_317),
+        }],
+        uses: vec![UseData {
+            workload: name.into(),
+            engine: Some(name.into()),
+            gpu_product: Some(name.into()),
+            gpu_milli_per_replica: Some(2000),
+            replicas: Some(3),
+            held_ms: 672 * HOUR_MS,
+            cost_usd: usd("4623.36"),
+            waste_usd: usd("2311.68"),
+            tokens: Some(1_234_567_890),
+            activity_ppm_sum: Some(3_330_000),
+            activity_samples: Some(10),
+            arithmetic_ppm: Some(77_000),
+            cores_milli: Some(3_400),
+            pod_gpu_milli: Some(2_000),
+            cfs_periods: Some(1_000),
+            cfs_throttled_periods: Some(271),
+            ..UseData::default()
+        }],
+        events: vec![EventData {
+            workload: name.into(),
+            seen_ms: DAY_MS,
+            what: name.into(),
+            before: Some(name.into()),
+            after: Some(name.into()),
+            actor: Some(name.into()),
+            gpu_milli_added: Some(3_500),
+            cost_usd: usd("321.40"),
+        }],
+        events_all: 913,
+        bill: vec![BillData {
+            bill: name.into(),
+            provider: name.into(),
+            sku: name.into(),
+            billed_usd: "7777".parse().unwrap(),
+            matched_usd: "7000".parse().unwrap(),
+            residual_usd: "777".parse().unwrap(),
+        }],
+        contradictions: vec![Contradiction {
+            cluster: name.into(),
+            scope: name.into(),
+            check: name.into(),
+            things: 8_642,
+            example: name.into(),
         }],
     }
 }
@@ -244,6 +291,15 @@ fn both_renderings_say_the_same_numbers() {
         "48 ms",
         "$40,179",
         "from 1971-02-05",
+        "33.3 %",
+        "7.7 %",
+        "27.1 %",
+        "43.3 GiB",
+        "+3.5",
+        "+$321",
+        "913 changes of scale",
+        "$7,777",
+        "8642",
         "log not read",
     ] {
         assert!(html.contains(number), "{number} is not in the HTML");

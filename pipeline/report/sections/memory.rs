@@ -19,6 +19,8 @@ pub struct MemoryData {
     pub dram_samples: Option<i64>,
     pub busiest_ppm: Option<i64>,
     pub kv_ppm: Option<i64>,
+    /// Weights that lie on one device.
+    pub weights_mib: Option<i64>,
 }
 
 /// The same, ready to print.
@@ -28,6 +30,8 @@ pub struct MemoryView {
     pub gpus: String,
     pub paid: String,
     pub used: String,
+    /// Weights, and what of the rest was taken when the cache was at its fullest.
+    pub needed: String,
     pub cache: String,
     pub bandwidth: String,
     pub busiest: String,
@@ -42,6 +46,14 @@ fn gib(mib: i64) -> String {
 
 fn share(ppm: i64) -> String {
     percent(Decimal::from(ppm), Decimal::from(1_000_000))
+}
+
+/// An engine takes nearly all memory when it starts and cuts its cache out of what the weights leave. Needed
+/// is what was ever filled of that, and the weights; its workspace is counted with the cache.
+fn needed_mib(row: &MemoryData) -> Option<i64> {
+    let (used, weights) = (row.used_mib?, row.weights_mib?);
+    let rest = (used - weights).max(0);
+    Some(weights.min(used) + (rest * row.kv_ppm?).div_euclid(1_000_000))
 }
 
 pub(super) fn memory(row: &MemoryData) -> MemoryView {
@@ -74,6 +86,7 @@ pub(super) fn memory(row: &MemoryData) -> MemoryView {
             ),
             (used, _) => known(used, gib),
         },
+        needed: known(needed_mib(row), gib),
         cache: known(row.kv_ppm, share),
         bandwidth: mean.unwrap_or_else(|| NOT_SEEN.to_owned()),
         busiest: known(row.busiest_ppm, share),
@@ -96,6 +109,7 @@ mod tests {
             dram_samples: Some(12),
             busiest_ppm: Some(451_000),
             kv_ppm: Some(83_000),
+            weights_mib: Some(15_317),
         };
         let view = memory(&row);
         assert_eq!(view.gpus, "2 × NVIDIA-L4");
@@ -106,6 +120,8 @@ mod tests {
             ("8.3 %", "25.0 %")
         );
         assert_eq!(view.busiest, "45.1 %");
+        // 15,317 MiB of weights and a twelfth of the other 5,675.
+        assert_eq!(view.needed, "15.4 GiB");
         row.dram_samples = Some(0);
         row.total_mib = None;
         row.kv_ppm = None;
@@ -118,5 +134,6 @@ mod tests {
             (view.used.as_str(), view.cache.as_str()),
             ("20.5 GiB", NOT_SEEN)
         );
+        assert_eq!(view.needed, NOT_SEEN);
     }
 }

@@ -5,6 +5,10 @@ use crate::model::time::DAY_MS;
 const WEEK_MS: i64 = 7 * DAY_MS;
 
 const END: i64 = 1_793_664_000_000;
+const WINDOW: TimeWindow = TimeWindow {
+    start_ms: END - 2 * WEEK_MS,
+    end_ms: END,
+};
 
 fn week(back: i64, class: &str, cost: i64) -> WeekData {
     WeekData {
@@ -38,7 +42,7 @@ fn weeks_without_rows_stay_in_their_place() {
         week_days: vec![(END - 3 * WEEK_MS, 7), (END - WEEK_MS, 7)],
         ..SectionsData::default()
     };
-    let weeks = Sections::new(&data, END).weeks;
+    let weeks = Sections::new(&data, WINDOW, Zone::UTC).weeks;
     assert_eq!(weeks.len(), 3);
     assert_eq!(
         (weeks[1].days, weeks[1].whole, weeks[1].cost_height),
@@ -60,7 +64,7 @@ fn movers_sum_to_the_change_and_need_two_whole_weeks() {
         week_days: vec![(END - 2 * WEEK_MS, 7), (END - WEEK_MS, 7)],
         ..SectionsData::default()
     };
-    let sections = Sections::new(&data, END);
+    let sections = Sections::new(&data, WINDOW, Zone::UTC);
     assert_eq!(sections.movers.len(), MOVERS_SHOWN + 1);
     assert_eq!(sections.movers[0].what, "w14");
     assert_eq!(sections.movers[MOVERS_SHOWN].what, "5 others");
@@ -70,7 +74,7 @@ fn movers_sum_to_the_change_and_need_two_whole_weeks() {
         "{bridge}"
     );
     data.week_days[0].1 = 6;
-    assert!(Sections::new(&data, END).movers.is_empty());
+    assert!(Sections::new(&data, WINDOW, Zone::UTC).movers.is_empty());
 }
 
 #[test]
@@ -88,7 +92,7 @@ fn a_long_tail_is_one_row() {
         slices: (0..40).map(row).collect(),
         ..SectionsData::default()
     };
-    let tables = Sections::new(&data, END).slices;
+    let tables = Sections::new(&data, WINDOW, Zone::UTC).slices;
     assert_eq!(tables[0].rows.len(), SLICES_SHOWN);
     assert_eq!(tables[0].rows[SLICES_SHOWN - 1].slice, "16 others");
     assert_eq!(tables[0].rows[SLICES_SHOWN - 1].gpu_hours, "16.0");

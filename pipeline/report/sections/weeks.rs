@@ -75,7 +75,7 @@ pub struct MoverView {
 }
 
 /// With its sign, as a change is read.
-fn signed(amount: Decimal) -> String {
+pub(super) fn signed(amount: Decimal) -> String {
     let text = usd(amount);
     if text.starts_with('−') {
         text

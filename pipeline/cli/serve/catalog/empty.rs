@@ -89,6 +89,19 @@ pub(super) const WITHOUT_ROWS: &[(&str, &str)] = &[
         "pg_opclass",
         "oid:n opcmethod:n opcname opcnamespace:n opcintype:n opcdefault:f",
     ),
+    (
+        "pg_opfamily",
+        "oid:n opfmethod:n opfname opfnamespace:n opfowner:n",
+    ),
+    (
+        "pg_amop",
+        "oid:n amopfamily:n amoplefttype:n amoprighttype:n amopstrategy:n amoppurpose amopopr:n amopmethod:n \
+         amopsortfamily:n",
+    ),
+    (
+        "pg_amproc",
+        "oid:n amprocfamily:n amproclefttype:n amprocrighttype:n amprocnum:n amproc",
+    ),
     ("pg_enum", "oid:n enumtypid:n enumsortorder:n enumlabel"),
     (
         "pg_range",
@@ -150,6 +163,23 @@ pub(super) const WITHOUT_ROWS: &[(&str, &str)] = &[
         "pg_ts_config",
         "oid:n cfgname cfgnamespace:n cfgowner:n cfgparser:n",
     ),
+    (
+        "pg_ts_dict",
+        "oid:n dictname dictnamespace:n dictowner:n dicttemplate:n dictinitoption",
+    ),
+    (
+        "pg_ts_parser",
+        "oid:n prsname prsnamespace:n prsstart prstoken prsend prsheadline prslextype",
+    ),
+    (
+        "pg_ts_template",
+        "oid:n tmplname tmplnamespace:n tmplinit tmpllexize",
+    ),
+    (
+        "pg_user_mappings",
+        "umid:n srvid:n srvname umuser:n usename umoptions:T",
+    ),
+    ("pg_largeobject_metadata", "oid:n lomowner:n lomacl:T"),
     (
         "pg_stat_activity",
         "datid:n datname pid:n usesysid:n usename application_name client_addr state query backend_type",

@@ -7,7 +7,8 @@ use datafusion::catalog::{MemorySchemaProvider, SchemaProvider as _};
 use datafusion::error::Result;
 
 use super::cells::Cells::{
-    EachFlag, EachNumber, EachReal, EachText, Flags, NoText, NoTexts, Numbers, SomeTexts, Texts,
+    EachFlag, EachNumber, EachReal, EachText, Flags, NoNumber, NoText, NoTexts, Numbers, SomeTexts,
+    Texts,
 };
 use super::cells::{table, without_rows};
 use super::empty::WITHOUT_ROWS;
@@ -370,6 +371,15 @@ fn others() -> Result<Tables> {
         ("amhandler", EachText("heap_tableam_handler")),
         ("amtype", EachText("t")),
     ];
+    // Nothing can be set: what holds is what held at the start.
+    let values = || {
+        Texts(
+            SETTINGS
+                .iter()
+                .map(|(_, value)| (*value).to_owned())
+                .collect(),
+        )
+    };
     let settings = table(
         SETTINGS.len(),
         vec![
@@ -382,21 +392,22 @@ fn others() -> Result<Tables> {
                         .collect(),
                 ),
             ),
-            (
-                "setting",
-                Texts(
-                    SETTINGS
-                        .iter()
-                        .map(|(_, value)| (*value).to_owned())
-                        .collect(),
-                ),
-            ),
+            ("setting", values()),
             ("unit", NoText),
             ("category", EachText("Preset Options")),
             ("short_desc", EachText("")),
             ("context", EachText("internal")),
             ("vartype", EachText("string")),
             ("source", EachText("default")),
+            ("extra_desc", NoText),
+            ("min_val", NoText),
+            ("max_val", NoText),
+            ("enumvals", NoTexts),
+            ("boot_val", values()),
+            ("reset_val", values()),
+            ("sourcefile", NoText),
+            ("sourceline", NoNumber),
+            ("pending_restart", EachFlag(false)),
         ],
     )?;
     Ok(vec![

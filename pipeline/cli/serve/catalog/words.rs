@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::cli::serve::bounds;
+use crate::model::bounds;
 
 /// The last part of a name, as it is looked up.
 pub(super) fn last_part(name: &ObjectName) -> String {

@@ -1,7 +1,7 @@
 //! Owns what is served today: the model, how its weights are stored, its context; or the reason why
 //! that is not known well enough to size anything.
 
-use crate::catalogue::{Model, Quantisation, models, quantisation_in_name};
+use crate::catalogue::{Model, Quantisation, models, quantisation_stored};
 use crate::detect::economics::engine::Engine;
 use crate::detect::economics::fit::{MAX_SEQUENCES, Served};
 
@@ -66,15 +66,9 @@ pub(super) fn served(workload: &WorkloadFacts, demand: &Demand) -> Result<Served
 
 /// As declared, else as the name says, else as the checkpoint was published.
 fn quantisation_served(workload: &WorkloadFacts, model: &Model) -> Result<Quantisation, String> {
-    let in_name = workload.model_raw.as_deref().and_then(quantisation_in_name);
-    match workload
-        .quantisation
-        .as_deref()
-        .filter(|word| !word.is_empty())
-    {
-        Some(word) => Quantisation::parse(word)
-            .or(in_name)
-            .ok_or_else(|| format!("quantisation {word:?} does not tell the size of a weight")),
-        None => Ok(in_name.unwrap_or(model.native)),
-    }
+    let declared = workload.quantisation.as_deref();
+    quantisation_stored(declared, workload.model_raw.as_deref(), model.native).ok_or_else(|| {
+        let word = declared.unwrap_or_default();
+        format!("quantisation {word:?} does not tell the size of a weight")
+    })
 }
