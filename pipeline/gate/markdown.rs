@@ -121,7 +121,7 @@ pub fn markdown(report: &Report) -> String {
         }
         out.push('\n');
         for row in report.rows.iter().take(ROWS_MAX) {
-            for line in notes(row) {
+            for line in sentences(row) {
                 let _ = writeln!(out, "- {}: {}", plain(&row.title()), plain(&line));
             }
         }
@@ -148,7 +148,8 @@ pub fn markdown(report: &Report) -> String {
 }
 
 /// The sentences behind a row.
-pub(super) fn notes(row: &Row) -> Vec<String> {
+#[must_use]
+pub fn sentences(row: &Row) -> Vec<String> {
     let mut out = Vec::new();
     if row.change != "removed" {
         out.push(format!("{}: {}", row.fit.verdict.word(), row.fit.why));

@@ -16,7 +16,7 @@ mod table;
 
 pub use change::{Change, changes};
 pub use document::{Document, Refusal};
-pub use markdown::markdown;
+pub use markdown::{markdown, sentences};
 pub use outcome::{Fit, Report, Row, Side, Verdict};
 pub use sarif::sarif;
 pub use table::table;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::markdown::notes;
+use super::markdown::sentences;
 use super::outcome::{Fit, Report, Row, Verdict, signed};
 
 /// What a result can be about: id, level, short text.
@@ -138,7 +138,7 @@ fn results(row: &Row) -> Vec<Value> {
             signed(difference.usd_month),
             signed(difference.p10_usd_month),
             signed(difference.p90_usd_month),
-            notes(row).join("; ")
+            sentences(row).join("; ")
         );
         out.push(result(row, "cost", text));
     }

@@ -164,6 +164,15 @@ fn known(subject: &Subject, has_recorded: bool) -> Known {
 
 /// What scales a workload today.
 pub(in crate::cli) fn present(subject: &Subject, body: Option<&str>) -> Result<Spec, SpecError> {
+    present_with(subject, body, true)
+}
+
+/// The same; `has_recorded` says that what the present scaler recorded answers the triggers of this body too.
+pub(in crate::cli) fn present_with(
+    subject: &Subject,
+    body: Option<&str>,
+    has_recorded: bool,
+) -> Result<Spec, SpecError> {
     let fixed = || {
         let replicas = subject.replicas.and_then(|count| u32::try_from(count).ok());
         let missing = || SpecError::Missing {
@@ -195,7 +204,7 @@ pub(in crate::cli) fn present(subject: &Subject, body: Option<&str>) -> Result<S
         value: String::new(),
         why: error.to_string(),
     })?;
-    manifest::parse(&body, known(subject, true))
+    manifest::parse(&body, known(subject, has_recorded))
 }
 
 impl Wanted {

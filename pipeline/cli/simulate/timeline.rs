@@ -40,6 +40,8 @@ impl CapacityFrom {
 pub(in crate::cli) struct Made {
     pub timeline: Timeline,
     pub capacity_from: CapacityFrom,
+    /// What every estimated load was multiplied by, for what one replica was seen to do.
+    pub scale: f64,
     /// From creation to ready, of the workload's own pods, in order.
     pub startups_ms: Vec<i64>,
 }
@@ -81,7 +83,8 @@ pub(in crate::cli) fn make(subject: &Subject, part: &Part, window: TimeWindow) -
         (None, _) => CapacityFrom::NoTraffic,
         (Some(busiest), Some(_)) if busiest <= 1.0 => CapacityFrom::Estimate,
         (Some(busiest), estimate) => {
-            made.timeline.scale_load(1.0 / busiest);
+            made.scale = 1.0 / busiest;
+            made.timeline.scale_load(made.scale);
             match estimate {
                 Some(_) => CapacityFrom::Seen,
                 None => CapacityFrom::SeenOnly,
@@ -156,6 +159,7 @@ pub(in crate::cli) fn estimated(subject: &Subject, part: &Part, window: TimeWind
             buckets,
         },
         capacity_from: CapacityFrom::Estimate,
+        scale: 1.0,
         startups_ms: startups(pods),
     }
 }
