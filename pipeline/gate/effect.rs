@@ -231,12 +231,11 @@ pub fn of_removal(known: &[Known]) -> Vec<FindingEffect> {
         .collect()
 }
 
-/// A finding that says nothing about size, scaling or placement.
+/// A finding of which nothing can be said, and why.
 #[must_use]
-pub fn not_judged(known: &Known) -> FindingEffect {
+pub fn not_judged(known: &Known, why: &str) -> FindingEffect {
     let id = (known.detector.as_str(), known.handle.as_str());
-    let why = "a gate does not judge what it is about".to_owned();
-    effect(id, "not judged", Some(known), None, why)
+    effect(id, "not judged", Some(known), None, why.to_owned())
 }
 
 #[cfg(test)]
@@ -359,6 +358,6 @@ mod tests {
             .collect();
         assert_eq!(told, [("opens", "c of hpa"), ("closes", "a of hpa")]);
         assert_eq!(of_removal(&[known("x", 1)])[0].effect, "closes");
-        assert_eq!(not_judged(&known("x", 1)).effect, "not judged");
+        assert_eq!(not_judged(&known("x", 1), "w").effect, "not judged");
     }
 }

@@ -246,6 +246,9 @@ impl Report {
             1 => format!("1 {one}"),
             n => format!("{n} {many}"),
         };
+        if self.rows.is_empty() && self.others.is_empty() {
+            return "No change to what serves: both sides hold the same objects.".to_owned();
+        }
         if self.rows.is_empty() {
             return format!(
                 "No change to what serves: {} changed, none of them a workload with GPUs or its scaler.",
@@ -444,7 +447,7 @@ pub(super) mod tests {
         assert_eq!(Feasible.and(Borderline), Borderline);
         assert_eq!(Unknown.and(Infeasible), Infeasible);
         assert_eq!(Feasible.and(Unknown), Unknown);
-        assert_eq!(signed(Decimal::new(1_234_567_4, 1)), "+$1,234,567");
+        assert_eq!(signed(Decimal::new(12_345_674, 1)), "+$1,234,567");
         assert_eq!(signed(Decimal::new(-4, 1)), "$0");
     }
 }

@@ -1,5 +1,7 @@
 //! Owns a gate's answer as SARIF 2.1.0, which code hosts show beside the changed lines.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::markdown::sentences;
@@ -40,7 +42,7 @@ fn uri(path: &str) -> String {
         if is_plain {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

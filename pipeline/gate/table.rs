@@ -30,8 +30,8 @@ pub fn table(report: &Report) -> (Vec<&'static str>, Vec<Vec<String>>) {
                 row.title(),
                 row.change.to_owned(),
                 sides(row).join(", "),
-                row.fit.verdict.word().to_owned(),
-                row.slo.verdict.word().to_owned(),
+                judged(row, row.fit.verdict.word()),
+                judged(row, row.slo.verdict.word()),
                 difference.map_or_else(|| "unknown".to_owned(), |d| signed(d.usd_month)),
                 difference.map_or_else(String::new, |d| {
                     format!("{} to {}", signed(d.p10_usd_month), signed(d.p90_usd_month))
@@ -41,6 +41,16 @@ pub fn table(report: &Report) -> (Vec<&'static str>, Vec<Vec<String>>) {
         })
         .collect();
     (head, rows)
+}
+
+/// What goes away is not judged.
+fn judged(row: &Row, word: &str) -> String {
+    if row.change == "removed" { "–" } else { word }.to_owned()
+}
+
+fn replicas(count: &str) -> String {
+    let many = if count == "1" { "" } else { "s" };
+    format!("{count} replica{many}")
 }
 
 /// GPUs of a replica, with thousandths where it holds a part.
@@ -75,22 +85,26 @@ fn place(side: &Side) -> String {
 
 /// The lines that say what becomes of a workload's size, GPUs, model and the other fields.
 pub(super) fn sides(row: &Row) -> Vec<String> {
-    let both = |before: String, after: String, tail: &str| {
+    let both = |before: String, after: String| {
         if before == after {
-            format!("{after}{tail}")
+            after
         } else {
-            format!("{before} → {after}{tail}")
+            format!("{before} → {after}")
         }
     };
     let mut out = match (&row.before, &row.after) {
         (Some(before), Some(after)) => {
             let mut out = vec![
-                both(size(before), size(after), " replicas"),
-                both(place(before), place(after), ""),
+                if size(before) == size(after) {
+                    replicas(&size(after))
+                } else {
+                    format!("{} → {}", size(before), replicas(&size(after)))
+                },
+                both(place(before), place(after)),
             ];
             if before.model != after.model {
                 let model = |side: &Side| side.model.clone().unwrap_or_else(|| "?".to_owned());
-                out.push(both(model(before), model(after), ""));
+                out.push(both(model(before), model(after)));
             }
             out
         }
@@ -99,11 +113,7 @@ pub(super) fn sides(row: &Row) -> Vec<String> {
             .chain(other)
             .flat_map(|side| {
                 let model = side.model.clone();
-                [
-                    Some(format!("{} replicas", size(side))),
-                    Some(place(side)),
-                    model,
-                ]
+                [Some(replicas(&size(side))), Some(place(side)), model]
             })
             .flatten()
             .collect(),

@@ -37,6 +37,7 @@ mod exports;
 mod faulty_store;
 mod fleet;
 mod forced;
+mod gate;
 mod image;
 mod ingest;
 mod inventory;

@@ -5,8 +5,8 @@ use rust_decimal::Decimal;
 use std::collections::BTreeMap;
 
 use super::fleet::{Fleet, SURPLUS};
-use super::judge::Stand;
 use super::money::gpu_hours;
+use super::stand::Stand;
 use super::world::Id;
 use crate::cli::error::CliError;
 use crate::detect::economics::placements::{Placement, Verdict as Placed};
@@ -84,7 +84,7 @@ pub(super) fn effects(
                     after.len(),
                     before.len()
                 ),
-                ..not_judged(one)
+                ..not_judged(one, "")
             });
         } else if detector == "under-tiered" && told.moved && told.slo_before != Verdict::Feasible {
             let word = if told.slo.verdict == Verdict::Feasible {
@@ -95,13 +95,20 @@ pub(super) fn effects(
             out.push(FindingEffect {
                 effect: word,
                 why: told.slo.why.clone(),
-                ..not_judged(one)
+                ..not_judged(one, "")
             });
         } else if (detector == SURPLUS && surplus.is_some()) || (detector == TIER && tier.is_some())
         {
             // Said above.
         } else {
-            out.push(not_judged(one));
+            let why = match detector {
+                SURPLUS => {
+                    "what is beyond need on both sides takes an estimate and a replay of each"
+                }
+                TIER => "what its placement costs at the peak is not known on both sides",
+                _ => "a gate does not judge what it is about",
+            };
+            out.push(not_judged(one, why));
         }
     }
     out.extend(
@@ -120,7 +127,7 @@ fn held(known: &Known, told: &Told<'_>) -> FindingEffect {
         Some(usage.gpu_hours(stand.facts.gpu_milli_per_replica))
     };
     let (Some(before), Some(after)) = (told.before.and_then(hours), hours(told.after)) else {
-        return not_judged(known);
+        return not_judged(known, "how many replicas run on both sides is not known");
     };
     let factor = told
         .after
@@ -189,7 +196,9 @@ fn side_surplus(stand: &Stand) -> Option<Decimal> {
 
 /// What the placement costs at the peak, beside the cheapest of all that would do.
 fn tier(fleet: &Fleet<'_>, id: &Id, told: &Told<'_>) -> Result<Option<Tier>, CliError> {
-    let Some(after) = at_peak(told.after) else {
+    // What does not hold the SLO is no choice of tier.
+    let after = at_peak(told.after).filter(|_| told.slo.verdict != Verdict::Infeasible);
+    let Some(after) = after else {
         return Ok(None);
     };
     // What its own hours show was seen on the GPUs of today, so candidates are judged from there.

@@ -246,21 +246,17 @@ impl<'a> Fleet<'a> {
                 region: self.cluster.region.clone().unwrap_or_default(),
                 ..NodeFacts::default()
             });
-        let row = match instance_type {
-            Some(instance_type) => {
-                let node = NodeFacts {
-                    instance_type: instance_type.to_owned(),
-                    gpu_product: product.to_owned(),
-                    ..here
-                };
-                Some(self.book.price(&node, None).map_err(|e| usage(&e))?)
-            }
-            None => {
-                let gpus = (gpu_milli + 999) / 1000;
-                self.book
-                    .candidate(&here, product, gpus.max(1))
-                    .map_err(|e| usage(&e))?
-            }
+        let row = if let Some(instance_type) = instance_type {
+            let node = NodeFacts {
+                instance_type: instance_type.to_owned(),
+                gpu_product: product.to_owned(),
+                ..here
+            };
+            Some(self.book.price(&node, None).map_err(|e| usage(&e))?)
+        } else {
+            let gpus = (gpu_milli + 999) / 1000;
+            let offer = self.book.candidate(&here, product, gpus.max(1));
+            offer.map_err(|e| usage(&e))?
         };
         Ok(row.and_then(|row| {
             // A key that the run priced was perhaps on a bill.

@@ -10,6 +10,7 @@ mod fleet;
 mod judge;
 mod money;
 mod source;
+mod stand;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,8 +35,9 @@ use crate::lake::LakeView;
 use crate::model::TimeWindow;
 use crate::model::time::{DAY_MS, date_of};
 use fleet::Fleet;
-use judge::{Asked, judge};
+use judge::judge;
 use source::{Both, Git};
+use stand::Asked;
 use world::{Declared, Id, World};
 
 /// More workloads than one change moves.

@@ -122,14 +122,12 @@ impl Git<'_> {
                 range.chars().take(80).collect::<String>()
             ))
         };
-        let (from, to, is_merge) = match range.split_once("...") {
-            Some((from, to)) => (from, to, true),
-            None => {
-                let (from, to) = range
-                    .split_once("..")
-                    .ok_or_else(|| wrong("give two with `..` between them"))?;
-                (from, to, false)
-            }
+        let (from, to, is_merge) = if let Some((from, to)) = range.split_once("...") {
+            (from, to, true)
+        } else {
+            let ends = range.split_once("..");
+            let (from, to) = ends.ok_or_else(|| wrong("give two with `..` between them"))?;
+            (from, to, false)
         };
         for revision in [from, to] {
             if revision.is_empty() {

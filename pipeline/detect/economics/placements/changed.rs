@@ -42,11 +42,11 @@ pub fn place_changed(
         unplaced: String::new(),
     };
     if fits == Some(false) {
-        out.unplaced = "what does not fit serves nothing".to_owned();
+        "what does not fit serves nothing".clone_into(&mut out.unplaced);
         return out;
     }
     let Some(demand) = demand.filter(|demand| demand.requests > 0) else {
-        out.unplaced = "no demand of it was seen, so only fit and price are judged".to_owned();
+        "no demand of it was seen, so only fit and price are judged".clone_into(&mut out.unplaced);
         return out;
     };
     let subject = Subject {
