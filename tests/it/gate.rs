@@ -415,7 +415,7 @@ fn every_form_is_the_same_twice_and_hostile_names_mean_nothing() {
                 .iter()
                 .find(|one| one["ruleId"] == "finding-closed");
             let region = &closed.unwrap()["locations"][0]["physicalLocation"]["region"];
-            // The second line of the file: a comment and a mark stand before it.
+            // A comment and a mark stand before it.
             assert_eq!(region["startLine"], 3, "{all:#}");
         }
     }

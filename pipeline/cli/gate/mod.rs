@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum};
 use super::args::ConfigArg;
 use super::conclude::Settings;
 use super::error::CliError;
-use super::output::table_text;
+use super::output::{plain, table_text};
 use super::stages::evidence;
 use super::{CODE_VERSION, data, detectors, say};
 use crate::config::{ClusterSection, Config};
@@ -116,7 +116,7 @@ fn parse_fail_on(text: &str) -> Result<FailOn, String> {
 }
 
 fn refused(refusal: &Refusal) -> CliError {
-    CliError::Usage(refusal.to_string())
+    CliError::Usage(plain(&refusal.to_string()))
 }
 
 pub(super) async fn gate(args: &GateArgs) -> Result<Exit, CliError> {
@@ -361,13 +361,13 @@ fn print(output: GateOutput, report: &Report) -> Result<(), CliError> {
             }
             for row in &report.rows {
                 for line in crate::gate::sentences(row) {
-                    say(&format!("{}: {line}", row.title()));
+                    say(&plain(&format!("{}: {line}", row.title())));
                 }
             }
             for note in &report.notes {
-                say(note);
+                say(&plain(note));
             }
-            writeln!(out, "{}", super::output::plain(&report.summary())).map_err(CliError::Stdout)
+            writeln!(out, "{}", plain(&report.summary())).map_err(CliError::Stdout)
         }
         GateOutput::Markdown => out
             .write_all(markdown(report).as_bytes())
