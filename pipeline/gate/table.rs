@@ -67,6 +67,7 @@ fn gpus(milli: i64) -> String {
 /// Replicas as an owner says them: a count, or the scaler's bounds.
 fn size(side: &Side) -> String {
     match (side.min_replicas, side.max_replicas, side.replicas) {
+        (Some(min), Some(max), _) if min == max && side.scaler.is_some() => min.to_string(),
         (Some(min), Some(max), _) if side.scaler.is_some() => format!("{min} to {max}"),
         (_, _, Some(count)) => count.to_string(),
         (Some(min), Some(max), None) => format!("{min} to {max}"),

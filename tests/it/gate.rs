@@ -229,6 +229,23 @@ fn placements_are_judged_by_the_estimator_and_end_a_pipeline_where_they_do_not_h
 }
 
 #[test]
+fn what_a_resource_declares_of_itself_is_its_size() {
+    let body = object("inferenceservices.json", "research", "qwen-32b-eval");
+    let mut after = body.clone();
+    after["spec"]["predictor"]["minReplicas"] = json!(2);
+    after["spec"]["predictor"]["maxReplicas"] = json!(2);
+    let report = Sides::new(&[body], &[after]).json();
+    let one = row(&report, "qwen-32b-eval");
+    // Nobody asks it anything: twice as much of it is dark.
+    assert_eq!(effect(one, "dark-capacity"), Some("grows"), "{one:#}");
+    let month = 6.88 * 730.0;
+    assert!(
+        (usd(&one["difference"]["usd_month"]) - month).abs() < 1.0,
+        "{one:#}"
+    );
+}
+
+#[test]
 fn more_than_demand_needs_is_a_finding_with_its_dollars() {
     let body = deployment("chat", "llama-8b-assist");
     let mut after = body.clone();

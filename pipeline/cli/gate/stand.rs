@@ -164,13 +164,18 @@ fn spec(
 ) -> Result<Spec, String> {
     let declared = if is_after { after } else { before };
     let mut subject = subject.clone();
-    subject.replicas = declared
-        .workloads
-        .get(id)
+    let first = |side: &Declared| side.scalers.get(id).and_then(|all| all.first()).cloned();
+    // What a resource declares without anything that moves it stands at its least.
+    let still = first(declared).filter(|row| {
+        let policy: Value = serde_json::from_str(&row.policy_json).unwrap_or_default();
+        policy["mode"] == "none"
+    });
+    let own = declared.workloads.get(id);
+    subject.replicas = own
         .and_then(|row| row.replicas)
+        .or(still.and_then(|row| row.min_replicas))
         .or(facts.replicas);
     subject.gpu_milli = facts.gpu_milli_per_replica;
-    let first = |side: &Declared| side.scalers.get(id).and_then(|all| all.first()).cloned();
     let body_of = |side: &Declared, kind: &str, name: &str| -> Option<Value> {
         let key = ObjectKey {
             kind: kind.to_owned(),
