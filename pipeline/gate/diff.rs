@@ -366,7 +366,6 @@ mod tests {
         let mut same = twice.clone();
         same["spec"]["y"] = twice["spec"]["x"].clone();
         let hunk = "--- a/apps.v1.Deployment.chat.a\n+++ b/apps.v1.Deployment.chat.a\n@@ -9,3 +9,3 @@\n-        - --max-model-len=8192\n+        - --max-model-len=1\n         image: vllm\n         name: main\n";
-        let hunk = hunk.replace("        ", "      ");
         let refused = sections(&hunk).unwrap()[0].sides(Some(&same)).unwrap_err();
         assert!(refused.to_string().contains("not told apart"), "{refused}");
     }
