@@ -358,15 +358,14 @@ mod tests {
             }
         }
         let mut twice = known();
-        let one = twice["spec"]["template"]["spec"]["containers"][0].clone();
-        let mut one = one;
+        let mut one = twice["spec"]["template"]["spec"]["containers"][0].clone();
         one.as_object_mut().unwrap().remove("env");
         twice["spec"]["template"]["spec"]["containers"] = Value::Array(vec![one.clone()]);
         twice["spec"]["x"] = serde_json::json!({"spec": {"containers": [one]}});
         let mut same = twice.clone();
         same["spec"]["y"] = twice["spec"]["x"].clone();
         let hunk = "--- a/apps.v1.Deployment.chat.a\n+++ b/apps.v1.Deployment.chat.a\n@@ -9,3 +9,3 @@\n-        - --max-model-len=8192\n+        - --max-model-len=1\n         image: vllm\n         name: main\n";
-        let refused = sections(&hunk).unwrap()[0].sides(Some(&same)).unwrap_err();
+        let refused = sections(hunk).unwrap()[0].sides(Some(&same)).unwrap_err();
         assert!(refused.to_string().contains("not told apart"), "{refused}");
     }
 
