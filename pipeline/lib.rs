@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod detect;
 pub mod exit;
+pub mod gate;
 pub mod ingest;
 pub mod inventory;
 pub mod lake;

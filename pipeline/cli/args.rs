@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::args_approve::{ApproveArgs, DecideArgs, DecisionsArgs, DeferArgs, VerifyArgs};
 use super::evidence::EvidenceArgs;
 use super::export::ExportArgs;
+use super::gate::GateArgs;
 use super::init::InitArgs;
 use super::manual::{CompletionsArgs, ManArgs};
 use super::output::OutputFormat;
@@ -86,6 +87,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  idleproof simulate --workload chat/llama-8b\n  idleproof simulate --workload chat/llama-8b --spec hpa.yaml --last 28d\n  idleproof simulate --workload chat/llama-8b --min 1 --max 6 --target running=8\n  idleproof simulate --all -o csv\n\nThe present spec is replayed as well, and its error against the observed replica-hours printed."
     )]
     Simulate(Box<SimulateArgs>),
+    /// What a change of manifests would do: fit, SLO, dollars a month, findings closed and opened
+    #[command(
+        after_help = "Examples:\n  idleproof gate --git origin/main...HEAD --path deploy -o markdown\n  idleproof gate --before base --after rendered --cluster prod-a --fail-on infeasible\n  kubectl diff -f deploy | idleproof gate --diff - --fail-on findings=1000\n\nNothing is applied and no cluster is asked: the change is judged against the lake."
+    )]
+    Gate(Box<GateArgs>),
     /// Ask the lake a question in SQL; read-only
     #[command(
         after_help = "Examples:\n  idleproof sql 'select class, sum(seconds)/3600 h from v_ledger group by class'\n  idleproof sql -o csv -f question.sql\n  idleproof sql .tables\n  idleproof sql < question.sql\n  idleproof sql                     # asks on: Tab completes, Ctrl-C stops a query, Ctrl-D ends"

@@ -35,10 +35,10 @@ use crate::model::time::format_ms;
 
 /// The configuration's part in what a run concludes, checked before anything is read.
 pub(super) struct Settings {
-    params: BTreeMap<String, Params>,
-    sheets: Vec<PriceSheet>,
+    pub(super) params: BTreeMap<String, Params>,
+    pub(super) sheets: Vec<PriceSheet>,
     slos: Vec<SloSection>,
-    measured: Vec<Measurement>,
+    pub(super) measured: Vec<Measurement>,
     bills: Vec<Bill>,
     accepted: Vec<Acceptance>,
     /// SHA-256 of each of the above, for the publication.
@@ -150,7 +150,7 @@ impl Settings {
     }
 
     /// The rules that are for a cluster; the first that fits holds.
-    fn slo_rules(&self, cluster: &str) -> Vec<SloRule> {
+    pub(super) fn slo_rules(&self, cluster: &str) -> Vec<SloRule> {
         self.slos
             .iter()
             .filter(|slo| {

@@ -27,6 +27,7 @@ mod explain;
 mod export;
 mod export_rows;
 mod first;
+mod gate;
 mod given;
 mod governance;
 mod init;
@@ -163,6 +164,7 @@ async fn dispatch(command: Command) -> Result<Exit, CliError> {
         Command::Explain(args) => explain::explain(&args).await,
         Command::Prices(args) => prices::prices(&args).await,
         Command::Simulate(args) => simulate::simulate(&args).await,
+        Command::Gate(args) => gate::gate(&args).await,
         Command::Sql(args) => sql::sql(&args).await,
         Command::Serve(args) => serve::serve(&args).await,
         Command::Approve(args) => approve::approve(&args).await,

@@ -5,9 +5,16 @@ use std::collections::BTreeMap;
 
 use super::families::Family;
 use super::json;
+use super::remedies::PRODUCT_LABELS;
 use super::resources;
 use super::systems::{Facts, View};
 use super::workloads::Context;
+
+/// Labels by which nodes of one machine are chosen.
+const INSTANCE_LABELS: &[&str] = &[
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+];
 
 impl Context<'_, '_> {
     /// The product under most of the family's pods at an instant, else under its latest one, else
@@ -26,8 +33,18 @@ impl Context<'_, '_> {
         specs
             .chain([json::get(view.pod, &["spec"])])
             .find_map(|spec| {
-                let label = json::text(spec, &["nodeSelector", "nvidia.com/gpu.product"])?;
-                self.catalogue.product(label)
+                let selector = json::get(spec, &["nodeSelector"]);
+                let named = PRODUCT_LABELS
+                    .iter()
+                    .find_map(|label| self.catalogue.product(json::text(selector, &[label])?));
+                named.or_else(|| {
+                    let kind = INSTANCE_LABELS
+                        .iter()
+                        .find_map(|label| json::text(selector, &[label]))?;
+                    let provider = self.inputs.provider.as_deref()?;
+                    let instance = self.catalogue.instance(provider, kind)?;
+                    Some(instance.gpu_product)
+                })
             })
     }
 

@@ -18,7 +18,7 @@ use super::systems::{self, View, World, coreweave, karpenter, nodes};
 use super::views;
 
 /// Labels by which nodes of one GPU product are chosen, the driver's own first.
-const PRODUCT_LABELS: &[&str] = &[
+pub(super) const PRODUCT_LABELS: &[&str] = &[
     "nvidia.com/gpu.product",
     "cloud.google.com/gke-accelerator",
     "gpu.nvidia.com/class",

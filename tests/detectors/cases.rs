@@ -165,9 +165,9 @@ impl Queries {
                 window.insert(query.name.clone(), query);
             }
         }
-        // Lines of reports and of replays carry no front matter: those that have cases run by their file's name.
+        // Lines of gates, reports and replays carry no front matter: those that have cases run by their file's name.
         let mut cases = Vec::new();
-        for folder in ["report", "sections", "simulate"] {
+        for folder in ["gate", "report", "sections", "simulate"] {
             collect(&root.join(folder), &mut cases)?;
         }
         for case in cases {

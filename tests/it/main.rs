@@ -38,6 +38,7 @@ mod exports;
 mod faulty_store;
 mod fleet;
 mod forced;
+mod gate;
 mod image;
 mod ingest;
 mod inventory;

@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("report", &["model"]),
     ("approve", &["model", "lake"]),
     ("simulate", &["model"]),
+    ("gate", &["model"]),
     ("exit", &[]),
     (
         "cli",
@@ -30,6 +31,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "detect",
             "exit",
+            "gate",
             "ingest",
             "inventory",
             "lake",

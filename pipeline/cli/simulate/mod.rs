@@ -4,9 +4,9 @@
 //! were observed stands in every row: a replay that cannot tell the past is no word on what might be.
 
 mod print;
-mod read;
-mod spec;
-mod timeline;
+pub(super) mod read;
+pub(super) mod spec;
+pub(super) mod timeline;
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ use timeline::{CapacityFrom, Made};
 /// Where nobody ever saw a pod start.
 const STARTUP_ASSUMED_MS: i64 = 180_000;
 /// The default profile's time to the first token.
-const SLO_TTFT_MS: i64 = 2000;
+pub(super) const SLO_TTFT_MS: i64 = 2000;
 /// How many workloads are in memory at a time.
 const PART: usize = 32;
 /// No span is longer: buckets of five minutes of a year and a half.
@@ -200,6 +200,15 @@ fn middle(sorted: &[i64]) -> Option<i64> {
     sorted.get(sorted.len() / 2).copied()
 }
 
+/// How long a replica takes to start, and who says so.
+pub(super) fn startup(own_ms: &[i64], fleet_ms: &[i64]) -> (i64, &'static str) {
+    match (middle(own_ms), middle(fleet_ms)) {
+        (Some(own), _) => (own, "its own pods"),
+        (None, Some(fleet)) => (fleet, "the fleet's pods"),
+        (None, None) => (STARTUP_ASSUMED_MS, "assumed"),
+    }
+}
+
 fn judge(
     subject: Subject,
     made: &Made,
@@ -209,11 +218,7 @@ fn judge(
 ) -> Result<Answer, CliError> {
     let (startup_ms, startup_from) = match args.startup {
         Some(seconds) => (i64::from(seconds) * 1000, "given"),
-        None => match (middle(&made.startups_ms), middle(&known.startups_ms)) {
-            (Some(own), _) => (own, "its own pods"),
-            (None, Some(fleet)) => (fleet, "the fleet's pods"),
-            (None, None) => (STARTUP_ASSUMED_MS, "assumed"),
-        },
+        None => startup(&made.startups_ms, &known.startups_ms),
     };
     let serving = Serving {
         startup_ms,
@@ -317,7 +322,7 @@ fn refuse(mut answer: Answer, args: &SimulateArgs, why: String) -> Result<Answer
     Err(CliError::Usage(why))
 }
 
-fn checked(spec: Spec, timeline: &Timeline) -> Result<Spec, SpecError> {
+pub(super) fn checked(spec: Spec, timeline: &Timeline) -> Result<Spec, SpecError> {
     spec.check()?;
     spec.needs(|signal| is_recorded(timeline, signal))?;
     Ok(spec)

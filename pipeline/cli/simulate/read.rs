@@ -19,7 +19,7 @@ use crate::simulate::demand::BUCKET_MS;
 
 /// A workload as it last was in the window.
 #[derive(Debug, Clone)]
-pub(super) struct Subject {
+pub(in crate::cli) struct Subject {
     pub id: WorkloadId,
     pub replicas: Option<i64>,
     pub gpu_milli: i64,
@@ -36,7 +36,7 @@ pub(super) struct Subject {
 
 /// What one bucket of a workload held.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Row {
+pub(in crate::cli) struct Row {
     pub bucket_ms: i64,
     pub known_ms: i64,
     pub replica_ms: i64,
@@ -53,7 +53,7 @@ pub(super) struct Row {
 
 /// One pod with GPUs.
 #[derive(Debug, Clone)]
-pub(super) struct PodLife {
+pub(in crate::cli) struct PodLife {
     pub replica: String,
     pub from_ms: i64,
     pub to_ms: i64,
@@ -61,18 +61,18 @@ pub(super) struct PodLife {
 }
 
 /// `(namespace, kind, name)` within a cluster.
-pub(super) type Key = (String, String, String);
+pub(in crate::cli) type Key = (String, String, String);
 
 /// What a range of workloads has in the window.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(in crate::cli) struct Part {
     pub rows: BTreeMap<Key, Vec<Row>>,
     pub pods: BTreeMap<Key, Vec<PodLife>>,
     /// By namespace and scaler: `(bucket_ms, value)`.
     pub values: BTreeMap<(String, String), Vec<(i64, f64)>>,
 }
 
-pub(super) struct Reader<'s> {
+pub(in crate::cli) struct Reader<'s> {
     pub session: &'s SessionContext,
     pub window: TimeWindow,
 }
@@ -97,7 +97,7 @@ impl Reader<'_> {
         Ok(frame.collect().await.map_err(failed)?)
     }
 
-    pub(super) async fn subjects(&self) -> Result<Vec<Subject>, CliError> {
+    pub(in crate::cli) async fn subjects(&self) -> Result<Vec<Subject>, CliError> {
         let sql = include_str!("../../../queries/simulate/replay_subjects.sql");
         let mut out = Vec::new();
         for batch in self.rows(sql, &[]).await? {
@@ -143,7 +143,7 @@ impl Reader<'_> {
     }
 
     /// The rows of workloads of one cluster, from the first to the last of them in the order of `subjects`.
-    pub(super) async fn part(&self, subjects: &[Subject]) -> Result<Part, CliError> {
+    pub(in crate::cli) async fn part(&self, subjects: &[Subject]) -> Result<Part, CliError> {
         let (Some(first), Some(last)) = (subjects.first(), subjects.last()) else {
             return Ok(Part::default());
         };
@@ -180,7 +180,7 @@ impl Reader<'_> {
     }
 
     /// How long pods of the fleet took to become ready in a window, in order.
-    pub(super) async fn startups(&self, window: TimeWindow) -> Result<Vec<i64>, CliError> {
+    pub(in crate::cli) async fn startups(&self, window: TimeWindow) -> Result<Vec<i64>, CliError> {
         let sql = include_str!("../../../queries/simulate/replay_startups.sql");
         let reader = Reader {
             session: self.session,
@@ -194,7 +194,7 @@ impl Reader<'_> {
     }
 
     /// Bodies of objects that scale, by `(cluster, namespace, kind in lower case, name)`.
-    pub(super) async fn manifests(
+    pub(in crate::cli) async fn manifests(
         &self,
     ) -> Result<BTreeMap<(String, String, String, String), String>, CliError> {
         let sql = include_str!("../../../queries/simulate/replay_manifests.sql");
@@ -217,7 +217,9 @@ impl Reader<'_> {
     }
 
     /// Dollars of a GPU-hour of each workload over the window; none where any of its time has no price.
-    pub(super) async fn prices(&self) -> Result<BTreeMap<(String, Key), Decimal>, CliError> {
+    pub(in crate::cli) async fn prices(
+        &self,
+    ) -> Result<BTreeMap<(String, Key), Decimal>, CliError> {
         let sql = include_str!("../../../queries/simulate/replay_prices.sql");
         let mut sums: BTreeMap<(String, Key), (Decimal, Option<Decimal>)> = BTreeMap::new();
         for batch in self.rows(sql, &[]).await? {
@@ -245,12 +247,12 @@ impl Reader<'_> {
 }
 
 impl Subject {
-    pub(super) fn key(&self) -> Key {
+    pub(in crate::cli) fn key(&self) -> Key {
         let id = &self.id;
         (id.namespace.clone(), id.kind.clone(), id.name.clone())
     }
 
-    pub(super) fn is_scaled_object(&self) -> bool {
+    pub(in crate::cli) fn is_scaled_object(&self) -> bool {
         let is = |(kind, _): &(String, String)| kind == "scaledobject.keda.sh";
         self.scaler.as_ref().is_some_and(is)
     }
@@ -314,7 +316,7 @@ fn pods(batch: &RecordBatch, part: &mut Part) -> Result<(), CliError> {
 }
 
 /// Milliseconds of each bucket of the window in which a replica had a pod, added up over replicas.
-pub(super) fn held_ms(pods: &[PodLife], window: TimeWindow) -> Vec<i64> {
+pub(in crate::cli) fn held_ms(pods: &[PodLife], window: TimeWindow) -> Vec<i64> {
     let buckets = ((window.end_ms - window.start_ms) / BUCKET_MS) as usize;
     let mut held = vec![0; buckets];
     let mut spans: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();

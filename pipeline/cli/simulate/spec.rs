@@ -58,7 +58,7 @@ fn target(text: &str) -> Result<(String, f64), String> {
 
 /// What was asked for, files read.
 #[derive(Debug)]
-pub(super) enum Wanted {
+pub(in crate::cli) enum Wanted {
     Present,
     Fixed(u32),
     Document {
@@ -78,7 +78,7 @@ pub(super) enum Wanted {
 }
 
 impl Asked {
-    pub(super) fn wanted(&self) -> Result<Wanted, CliError> {
+    pub(in crate::cli) fn wanted(&self) -> Result<Wanted, CliError> {
         let (min, max) = (self.min, self.max);
         if let Some(replicas) = self.replicas {
             return Ok(Wanted::Fixed(replicas));
@@ -163,7 +163,16 @@ fn known(subject: &Subject, has_recorded: bool) -> Known {
 }
 
 /// What scales a workload today.
-pub(super) fn present(subject: &Subject, body: Option<&str>) -> Result<Spec, SpecError> {
+pub(in crate::cli) fn present(subject: &Subject, body: Option<&str>) -> Result<Spec, SpecError> {
+    present_with(subject, body, true)
+}
+
+/// The same; `has_recorded` says that what the present scaler recorded answers the triggers of this body too.
+pub(in crate::cli) fn present_with(
+    subject: &Subject,
+    body: Option<&str>,
+    has_recorded: bool,
+) -> Result<Spec, SpecError> {
     let fixed = || {
         let replicas = subject.replicas.and_then(|count| u32::try_from(count).ok());
         let missing = || SpecError::Missing {
@@ -195,12 +204,12 @@ pub(super) fn present(subject: &Subject, body: Option<&str>) -> Result<Spec, Spe
         value: String::new(),
         why: error.to_string(),
     })?;
-    manifest::parse(&body, known(subject, true))
+    manifest::parse(&body, known(subject, has_recorded))
 }
 
 impl Wanted {
     /// The spec that was asked for, for one workload.
-    pub(super) fn spec(
+    pub(in crate::cli) fn spec(
         &self,
         subject: &Subject,
         present: Option<&Spec>,

@@ -13,7 +13,7 @@ const TOLD_MS: i64 = 600_000;
 
 /// Where the capacity of a replica is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CapacityFrom {
+pub(in crate::cli) enum CapacityFrom {
     /// The estimator's, inside the SLO.
     Estimate,
     /// More than the estimate: what one replica was seen to serve.
@@ -25,7 +25,7 @@ pub(super) enum CapacityFrom {
 }
 
 impl CapacityFrom {
-    pub(super) fn word(self) -> &'static str {
+    pub(in crate::cli) fn word(self) -> &'static str {
         match self {
             Self::Estimate => "estimated",
             Self::Seen => "seen above the estimate",
@@ -37,9 +37,11 @@ impl CapacityFrom {
 
 /// A workload's timeline and how it was made.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(in crate::cli) struct Made {
     pub timeline: Timeline,
     pub capacity_from: CapacityFrom,
+    /// What every estimated load was multiplied by, for what one replica was seen to do.
+    pub scale: f64,
     /// From creation to ready, of the workload's own pods, in order.
     pub startups_ms: Vec<i64>,
 }
@@ -74,7 +76,27 @@ impl Shape {
     }
 }
 
-pub(super) fn make(subject: &Subject, part: &Part, window: TimeWindow) -> Made {
+pub(in crate::cli) fn make(subject: &Subject, part: &Part, window: TimeWindow) -> Made {
+    let mut made = estimated(subject, part, window);
+    let busiest = made.timeline.busiest_replica();
+    made.capacity_from = match (busiest, subject.capacity) {
+        (None, _) => CapacityFrom::NoTraffic,
+        (Some(busiest), Some(_)) if busiest <= 1.0 => CapacityFrom::Estimate,
+        (Some(busiest), estimate) => {
+            made.scale = 1.0 / busiest;
+            made.timeline.scale_load(made.scale);
+            match estimate {
+                Some(_) => CapacityFrom::Seen,
+                None => CapacityFrom::SeenOnly,
+            }
+        }
+    };
+    made
+}
+
+/// A timeline whose loads are in replicas as they are estimated, whatever replicas were seen to do: what was
+/// seen was seen on other GPUs than those that are asked about.
+pub(in crate::cli) fn estimated(subject: &Subject, part: &Part, window: TimeWindow) -> Made {
     let key = subject.key();
     let rows = part.rows.get(&key).map_or(&[][..], Vec::as_slice);
     let pods = part.pods.get(&key).map_or(&[][..], Vec::as_slice);
@@ -131,25 +153,13 @@ pub(super) fn make(subject: &Subject, part: &Part, window: TimeWindow) -> Made {
             }
         }
     }
-    let mut timeline = Timeline {
-        start_ms: window.start_ms,
-        buckets,
-    };
-    let busiest = timeline.busiest_replica();
-    let capacity_from = match (busiest, subject.capacity) {
-        (None, _) => CapacityFrom::NoTraffic,
-        (Some(busiest), Some(_)) if busiest <= 1.0 => CapacityFrom::Estimate,
-        (Some(busiest), estimate) => {
-            timeline.scale_load(1.0 / busiest);
-            match estimate {
-                Some(_) => CapacityFrom::Seen,
-                None => CapacityFrom::SeenOnly,
-            }
-        }
-    };
     Made {
-        timeline,
-        capacity_from,
+        timeline: Timeline {
+            start_ms: window.start_ms,
+            buckets,
+        },
+        capacity_from: CapacityFrom::Estimate,
+        scale: 1.0,
         startups_ms: startups(pods),
     }
 }

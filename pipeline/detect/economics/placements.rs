@@ -7,6 +7,7 @@
 //! they free and add.
 
 mod candidates;
+mod changed;
 mod consolidate;
 mod judge;
 mod served;
@@ -17,6 +18,7 @@ use super::measured::Measurement;
 use super::prices::{PriceBook, PriceRow, SheetError};
 use super::speed::OwnHours;
 
+pub use changed::{Changed, place_changed};
 use judge::Judgement;
 pub use slo::{DEFAULT_LIMITS, Slo, SloRule, resolve_slo};
 

@@ -185,7 +185,7 @@ impl Subject<'_> {
         Ok(())
     }
 
-    fn judge(
+    pub(super) fn judge(
         &self,
         served: &Served<'static>,
         device: &Device,
@@ -218,7 +218,12 @@ impl Subject<'_> {
         })
     }
 
-    fn own_hours(&self, served: &Served<'_>, device: &Device, gpus: i64) -> Option<Seen> {
+    pub(super) fn own_hours(
+        &self,
+        served: &Served<'_>,
+        device: &Device,
+        gpus: i64,
+    ) -> Option<Seen> {
         let workload = self.workload;
         let hours = self.known.own_hours.iter().find(|hours| {
             hours.cluster == workload.cluster
@@ -260,7 +265,7 @@ impl Subject<'_> {
 
 /// What a replica holds today: whole GPUs in a count that is sized, or a MIG instance whose part of
 /// the card no other profile has.
-fn held_device(product: &'static Product, gpu_milli: i64) -> Option<(Device, i64)> {
+pub(super) fn held_device(product: &'static Product, gpu_milli: i64) -> Option<(Device, i64)> {
     if gpu_milli > 0 && gpu_milli % 1000 == 0 {
         let gpus = gpu_milli / 1000;
         return GPU_COUNTS
@@ -276,7 +281,7 @@ fn held_device(product: &'static Product, gpu_milli: i64) -> Option<(Device, i64
 }
 
 /// `L40S-48 x1`; thousandths where a replica holds a fraction.
-fn candidate_name(gpu_product: Option<&str>, gpu_milli: i64) -> String {
+pub(super) fn candidate_name(gpu_product: Option<&str>, gpu_milli: i64) -> String {
     let product = gpu_product.unwrap_or("unknown");
     if gpu_milli % 1000 == 0 {
         format!("{product} x{}", gpu_milli / 1000)

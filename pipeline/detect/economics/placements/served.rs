@@ -9,6 +9,21 @@ use super::{Demand, WorkloadFacts};
 
 /// What is served, or why that is not known well enough to size anything.
 pub(super) fn served(workload: &WorkloadFacts, demand: &Demand) -> Result<Served<'static>, String> {
+    let served = stored(workload)?;
+    if demand.peak_lower_bound {
+        return Err(
+            "the peak is a lower bound: one of the ten highest 5-minute buckets had preemptions or a queue older than 15 minutes"
+                .to_owned(),
+        );
+    }
+    if demand.isl_tokens <= 0 || demand.osl_tokens <= 0 {
+        return Err("the lengths of prompts and outputs were not observed".to_owned());
+    }
+    Ok(served)
+}
+
+/// What is served, whatever is asked of it.
+pub(super) fn stored(workload: &WorkloadFacts) -> Result<Served<'static>, String> {
     let model: &'static Model = workload
         .model
         .as_deref()
@@ -34,15 +49,6 @@ pub(super) fn served(workload: &WorkloadFacts, demand: &Demand) -> Result<Served
         .is_some_and(|gpus| gpus > 0 && gpus * 1000 < workload.gpu_milli_per_replica)
     {
         return Err("a replica runs several copies of the model, which is not sized".to_owned());
-    }
-    if demand.peak_lower_bound {
-        return Err(
-            "the peak is a lower bound: one of the ten highest 5-minute buckets had preemptions or a queue older than 15 minutes"
-                .to_owned(),
-        );
-    }
-    if demand.isl_tokens <= 0 || demand.osl_tokens <= 0 {
-        return Err("the lengths of prompts and outputs were not observed".to_owned());
     }
     let quantisation = quantisation_served(workload, model)?;
     Ok(Served {
