@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::gate::git;
 use crate::sample::{root, run, text};
 
 /// What pages leave open or say by example, and what stands there in the test.
@@ -151,6 +152,40 @@ struct Place {
     recommendation: String,
 }
 
+/// A change for `gate`: in folders, in a repository, and as kubectl shows it.
+fn changed_manifests(path: &Path) {
+    let scaler = |min: u8| {
+        format!(
+            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: qwen-7b-router, namespace: chat}}\n\
+             spec:\n  minReplicas: {min}\n  maxReplicas: 6\n  \
+             scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: qwen-7b-router}}\n  metrics:\n  - type: Pods\n    \
+             pods: {{metric: {{name: vllm:num_requests_running}}, target: {{type: AverageValue, averageValue: \"8\"}}}}\n"
+        )
+    };
+    for (folder, min) in [
+        ("base", 4),
+        ("last-rendered", 4),
+        ("rendered", 1),
+        ("deploy", 4),
+    ] {
+        fs::create_dir_all(path.join(folder)).unwrap();
+        fs::write(path.join(folder).join("hpa.yaml"), scaler(min)).unwrap();
+    }
+    let name = "autoscaling.v2.HorizontalPodAutoscaler.chat.qwen-7b-router";
+    let diff = format!(
+        "diff -u -N /tmp/LIVE-1/{name} /tmp/MERGED-2/{name}\n--- /tmp/LIVE-1/{name}\n+++ /tmp/MERGED-2/{name}\n@@ -16,6 +16,6 @@\n         \
+         averageValue: \"8\"\n         type: AverageValue\n     type: Pods\n-  minReplicas: 4\n+  minReplicas: 1\n   scaleTargetRef:\n     \
+         apiVersion: apps/v1\n"
+    );
+    fs::write(path.join("kubectl.diff"), diff).unwrap();
+    git(path, &["init", "-q"]);
+    git(path, &["add", "deploy"]);
+    git(path, &["commit", "-qm", "what serves"]);
+    git(path, &["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    fs::write(path.join("deploy/hpa.yaml"), scaler(1)).unwrap();
+    git(path, &["commit", "-qam", "less at night"]);
+}
+
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -192,6 +227,7 @@ impl Place {
              pods: {metric: {name: vllm:num_requests_running}, target: {type: AverageValue, averageValue: \"8\"}}\n",
         )
         .unwrap();
+        changed_manifests(path);
         let bin = path.join("bin");
         fs::create_dir(&bin).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_idleproof"), bin.join("idleproof")).unwrap();

@@ -468,7 +468,8 @@ fn a_diff_is_found_in_the_newest_snapshot_or_refused() {
     }
 }
 
-fn git(folder: &Path, args: &[&str]) {
+/// Runs git there, as somebody.
+pub(crate) fn git(folder: &Path, args: &[&str]) {
     let done = Command::new("git")
         .args([
             "-c",
