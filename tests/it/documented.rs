@@ -198,6 +198,8 @@ impl Place {
             .status()
             .unwrap();
         assert!(copied.success());
+        // Another test may have exported from the same run before.
+        let _ = fs::remove_dir_all(path.join("patches"));
         // A manifest and its files lie where a reader has saved them.
         for entry in fs::read_dir(&run.report).unwrap() {
             let file = entry.unwrap().path();
