@@ -24,7 +24,11 @@ pub(super) async fn read(
     window: TimeWindow,
 ) -> Result<SectionsData, CliError> {
     let (weeks, week_days) = weeks(session, window).await?;
-    let (uses, weights) = report_uses::uses(session, window).await?;
+    let (mut memory, activity) = memory(session, window).await?;
+    let (uses, weights) = report_uses::uses(session, window, &activity).await?;
+    for row in &mut memory {
+        row.weights_mib = weights.get(&row.workload).copied();
+    }
     let (events, events_all) = report_uses::events(session, window).await?;
     Ok(SectionsData {
         slices: slices(session, window).await?,
@@ -33,7 +37,7 @@ pub(super) async fn read(
         week_days,
         movers: movers(session, window).await?,
         tier_fit: tier_fit(session, window).await?,
-        memory: memory(session, window, &weights).await?,
+        memory,
         uses,
         events,
         events_all,
@@ -211,13 +215,13 @@ async fn tier_fit(
     Ok(rows)
 }
 
+/// Memory by workload, its weights not yet known, and how busy its devices were.
 async fn memory(
     session: &SessionContext,
     window: TimeWindow,
-    weights: &BTreeMap<String, i64>,
-) -> Result<Vec<MemoryData>, CliError> {
+) -> Result<(Vec<MemoryData>, report_uses::Activity), CliError> {
     let sql = include_str!("../../queries/report/memory.sql");
-    let mut rows = Vec::new();
+    let (mut rows, mut activity) = (Vec::new(), report_uses::Activity::new());
     for batch in window_rows(session, sql, window, window.end_ms).await? {
         let workloads = handles(&batch)?;
         let product = text(&batch, "gpu_product")?;
@@ -225,6 +229,12 @@ async fn memory(
         let (total, used) = (int(&batch, "total_mib")?, int(&batch, "used_mib")?);
         let (dram, samples) = (int(&batch, "dram_ppm_sum")?, int(&batch, "dram_samples")?);
         let (busiest, kv) = (int(&batch, "busiest_ppm")?, int(&batch, "kv_ppm")?);
+        let active = int(&batch, "activity_ppm_sum")?;
+        let active_of = int(&batch, "activity_samples")?;
+        activity.extend(workloads.iter().enumerate().map(|(row, workload)| {
+            let sums = (int_at(&active, row), int_at(&active_of, row));
+            (workload.clone(), sums)
+        }));
         rows.extend((0..batch.num_rows()).map(|row| MemoryData {
             workload: workloads[row].clone(),
             gpu_product: text_at(&product, row),
@@ -235,10 +245,10 @@ async fn memory(
             dram_samples: int_at(&samples, row),
             busiest_ppm: int_at(&busiest, row),
             kv_ppm: int_at(&kv, row),
-            weights_mib: weights.get(&workloads[row]).copied(),
+            weights_mib: None,
         }));
     }
-    Ok(rows)
+    Ok((rows, activity))
 }
 
 /// `cluster/namespace/kind/name` of each row.

@@ -15,10 +15,14 @@ use crate::report::{BillData, Contradiction, EventData, UseData};
 
 const MIB: f64 = 1_048_576.0;
 
+/// By workload: the sum of its devices' activity in millionths, and of how many samples.
+pub(super) type Activity = BTreeMap<String, (Option<i64>, Option<i64>)>;
+
 /// Workloads as they are used, and the MiB of weights that lie on one GPU of each, where that is known.
 pub(super) async fn uses(
     session: &SessionContext,
     window: TimeWindow,
+    activity: &Activity,
 ) -> Result<(Vec<UseData>, BTreeMap<String, i64>), CliError> {
     let sql = include_str!("../../queries/sections/workload_use.sql");
     let (mut rows, mut weights) = (Vec::new(), BTreeMap::new());
@@ -43,7 +47,6 @@ pub(super) async fn uses(
         let peak = numbers("cpu_peak_milli")?;
         let (limit, pod_gpus) = (numbers("cpu_limit_milli")?, numbers("pod_gpu_milli")?);
         let node = numbers("node_cores_milli")?;
-        let (activity, samples) = (numbers("activity_ppm_sum")?, numbers("activity_samples")?);
         for (row, workload) in workloads.into_iter().enumerate() {
             let served = text_at(&model, row).and_then(|id| resolved(&id));
             let (prompt, output) = (int_at(&prompt, row), int_at(&output, row));
@@ -69,6 +72,7 @@ pub(super) async fn uses(
                 weights.insert(workload.clone(), mib.ceil() as i64);
             }
             let gpu_product = text_at(&product, row);
+            let busy = activity.get(&workload).copied().unwrap_or_default();
             let computed = tokens.map(|all| all - int_at(&hit, row).unwrap_or(0).clamp(0, all));
             rows.push(UseData {
                 arithmetic_ppm: served.zip(computed).and_then(|(model, tokens)| {
@@ -86,8 +90,8 @@ pub(super) async fn uses(
                 cost_usd: usd_at(&cost, row),
                 waste_usd: usd_at(&waste, row),
                 tokens,
-                activity_ppm_sum: int_at(&activity, row),
-                activity_samples: int_at(&samples, row),
+                activity_ppm_sum: busy.0,
+                activity_samples: busy.1,
                 cores_milli: int_at(&cpu, row)
                     .zip(int_at(&cpu_known, row).filter(|ms| *ms > 0))
                     .map(|(cpu, known)| cpu * 1000 / known),

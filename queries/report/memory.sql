@@ -1,5 +1,5 @@
--- GPU memory and its bandwidth by workload: what is paid for, what was in use at most, and how full the
--- cache was. Only hours in which one workload alone held a device that was measured: what shares a device
+-- GPU memory, its bandwidth and activity by workload: what is paid for, what was in use at most, how full the
+-- cache was, how busy the devices. Only hours in which one workload alone held a device that was measured: what shares a device
 -- cannot be told apart. Bandwidth is the share of time in which memory moved, over measured samples.
 WITH alone AS (
   SELECT
@@ -26,7 +26,9 @@ measured AS (
     MAX(fb_used_mib_max) AS used_mib,
     MAX(fb_total_mib_max) AS total_mib,
     CAST(SUM(dram_ppm_sum) AS BIGINT) AS dram_ppm_sum,
-    CAST(SUM(dram_samples) AS BIGINT) AS dram_samples
+    CAST(SUM(dram_samples) AS BIGINT) AS dram_samples,
+    CAST(SUM(activity_ppm_sum) AS BIGINT) AS activity_ppm_sum,
+    CAST(SUM(activity_samples) AS BIGINT) AS activity_samples
   FROM gpu_hours
   WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
   GROUP BY cluster, uuid, hour_ms
@@ -40,6 +42,8 @@ joined AS (
     m.total_mib,
     m.dram_ppm_sum,
     m.dram_samples,
+    m.activity_ppm_sum,
+    m.activity_samples,
     CASE WHEN m.dram_samples > 0 THEN
       CAST(CAST(m.dram_ppm_sum - m.dram_ppm_sum % m.dram_samples AS DOUBLE) / CAST(m.dram_samples AS DOUBLE) AS BIGINT)
     END AS hour_ppm
@@ -66,6 +70,8 @@ SELECT
   CAST(SUM(j.dram_ppm_sum) AS BIGINT) AS dram_ppm_sum,
   CAST(SUM(j.dram_samples) AS BIGINT) AS dram_samples,
   MAX(j.hour_ppm) AS busiest_ppm,
+  CAST(SUM(j.activity_ppm_sum) AS BIGINT) AS activity_ppm_sum,
+  CAST(SUM(j.activity_samples) AS BIGINT) AS activity_samples,
   MAX(c.kv_ppm) AS kv_ppm
 FROM joined AS j
 LEFT JOIN caches AS c

@@ -1,5 +1,5 @@
--- What each workload is and does: engine, replicas, tokens, cost and waste; how busy the GPUs were that it held
--- alone, and its engine's CPU beside them. What was not measured stays NULL. `report_days` is the ledger by day.
+-- What each workload is and does: engine, replicas, tokens, cost and waste, and its engine's CPU. How busy its GPUs
+-- were is `report/memory.sql`'s. What was not measured stays NULL. `report_days` is the ledger by day.
 WITH costs AS (
   SELECT
     cluster,
@@ -92,47 +92,6 @@ placed AS (
   LEFT JOIN machines AS m ON m.cluster = p.cluster AND m.node = p.node
   WHERE p.valid_from_ms < $window_end_ms AND p.valid_to_ms > $window_start_ms AND p.gpu_milli > 0
   GROUP BY p.cluster, p.namespace, p.workload_kind, p.workload_name
-),
--- What shares a device cannot be told apart, and instances of a device are not the device.
-alone AS (
-  SELECT
-    cluster,
-    gpu_uuid,
-    hour_ms,
-    MAX(namespace) AS namespace,
-    MAX(workload_kind) AS workload_kind,
-    MAX(workload_name) AS workload_name
-  FROM ledger
-  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms AND gpu_uuid IS NOT NULL
-  GROUP BY cluster, gpu_uuid, hour_ms
-  HAVING MIN(workload_name) = MAX(workload_name)
-    AND MIN(workload_kind) = MAX(workload_kind)
-    AND MIN(namespace) = MAX(namespace)
-    AND MAX(workload_name) <> ''
-),
-measured AS (
-  SELECT
-    cluster,
-    uuid,
-    hour_ms,
-    CAST(SUM(activity_ppm_sum) AS BIGINT) AS activity_ppm_sum,
-    CAST(SUM(activity_samples) AS BIGINT) AS activity_samples
-  FROM gpu_hours
-  WHERE hour_ms >= $window_start_ms AND hour_ms < $window_end_ms
-  GROUP BY cluster, uuid, hour_ms
-  HAVING COUNT(mig_instance) = 0
-),
-busy AS (
-  SELECT
-    a.cluster,
-    a.namespace,
-    a.workload_kind,
-    a.workload_name,
-    CAST(SUM(m.activity_ppm_sum) AS BIGINT) AS activity_ppm_sum,
-    CAST(SUM(m.activity_samples) AS BIGINT) AS activity_samples
-  FROM alone AS a
-  INNER JOIN measured AS m ON m.cluster = a.cluster AND m.uuid = a.gpu_uuid AND m.hour_ms = a.hour_ms
-  GROUP BY a.cluster, a.namespace, a.workload_kind, a.workload_name
 )
 SELECT
   c.cluster,
@@ -165,9 +124,7 @@ SELECT
   u.cpu_peak_milli,
   p.cpu_limit_milli,
   p.pod_gpu_milli,
-  p.node_cores_milli,
-  b.activity_ppm_sum,
-  b.activity_samples
+  p.node_cores_milli
 FROM costs AS c
 LEFT JOIN intervals AS i
   ON i.cluster = c.cluster AND i.namespace = c.namespace
@@ -181,7 +138,4 @@ LEFT JOIN cpu AS u
 LEFT JOIN placed AS p
   ON p.cluster = c.cluster AND p.namespace = c.namespace
   AND p.workload_kind = c.workload_kind AND p.workload_name = c.workload_name
-LEFT JOIN busy AS b
-  ON b.cluster = c.cluster AND b.namespace = c.namespace
-  AND b.workload_kind = c.workload_kind AND b.workload_name = c.workload_name
 ORDER BY c.cost_usd DESC NULLS LAST, c.cluster, c.namespace, c.workload_kind, c.workload_name
