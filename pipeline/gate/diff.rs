@@ -98,10 +98,32 @@ pub fn sections(text: &str) -> Result<Vec<Section>, Refusal> {
                 .last_mut()
                 .ok_or_else(|| refused("a hunk without a file"))?;
             section.hunks.push(hunk);
+        } else if !is_between(line) {
+            // What a failed command wrote instead of a diff is no change that is fine.
+            let shown: String = line.chars().take(80).collect();
+            return Err(refused(&format!("`{shown}` is no line of a diff")));
         }
     }
     out.retain(|section| !section.hunks.is_empty());
     Ok(out)
+}
+
+/// What tools write between the objects of a diff.
+fn is_between(line: &str) -> bool {
+    const BEGINNINGS: &[&str] = &[
+        "diff ",
+        "index ",
+        "new file mode ",
+        "deleted file mode ",
+        "old mode ",
+        "new mode ",
+        "similarity index ",
+        "rename from ",
+        "rename to ",
+        "Only in ",
+        "\\",
+    ];
+    line.trim().is_empty() || BEGINNINGS.iter().any(|start| line.starts_with(start))
 }
 
 fn hunk_lengths(hunk: &Hunk) -> (usize, usize) {
@@ -376,6 +398,10 @@ mod tests {
             ("--- a/x\n+++ b/x\n", "--before"),
             ("@@ -1 +1 @@\n-a\n+b\n", "without a file"),
             (
+                "error: the server has asked for a password\n",
+                "no line of a diff",
+            ),
+            (
                 "--- a/v1.Pod.x.a\n+++ b/v1.Pod.x.a\n@@ -1,9 +1,9 @@\n a\n",
                 "ends before",
             ),
@@ -389,6 +415,6 @@ mod tests {
             assert!(refused.contains(word), "{text}: {refused}");
             assert!(refused.contains("line "), "{refused}");
         }
-        assert_eq!(sections("nothing of the kind\n").unwrap(), []);
+        assert_eq!(sections("\n").unwrap(), []);
     }
 }

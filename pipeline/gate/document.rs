@@ -47,7 +47,7 @@ pub enum Refusal {
     TooMany { file: String },
     #[error("one side holds more than {OBJECTS_MAX} objects: name a smaller folder with --path")]
     TooManyObjects,
-    #[error("`{file}`, line {line}, is neither YAML nor JSON: {why}")]
+    #[error("`{file}`, line {line}, begins a document that is neither YAML nor JSON: {why}")]
     NoYaml {
         file: String,
         line: usize,

@@ -169,6 +169,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Changed objects that are no workload and scale none, as `word kind/namespace/name`.
     pub others: Vec<String>,
+    /// Changed custom resources of kinds that the inventory does not read, in the same words.
+    pub unread: Vec<String>,
     pub notes: Vec<String>,
     pub totals: Totals,
 }
@@ -246,6 +248,13 @@ impl Report {
             1 => format!("1 {one}"),
             n => format!("{n} {many}"),
         };
+        if self.rows.is_empty() && !self.unread.is_empty() {
+            return format!(
+                "No change to what is read: {} changed, {} of them of kinds that idleproof does not read and cannot judge.",
+                count(self.others.len() + self.unread.len(), "object", "objects"),
+                self.unread.len()
+            );
+        }
         if self.rows.is_empty() && self.others.is_empty() {
             return "No change to what serves: both sides hold the same objects.".to_owned();
         }
@@ -394,6 +403,7 @@ pub(super) mod tests {
             totals: Totals::of(&rows),
             rows,
             others: vec!["changed service/chat/a".to_owned()],
+            unread: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -438,6 +448,13 @@ pub(super) mod tests {
         assert!(
             none.starts_with("No change to what serves: 1 object"),
             "{none}"
+        );
+        let mut unread = report(Vec::new());
+        unread.unread = vec!["added farm.acme.io/chat/x".to_owned()];
+        let text = unread.summary();
+        assert!(
+            text.contains("2 objects changed, 1 of them of kinds"),
+            "{text}"
         );
     }
 

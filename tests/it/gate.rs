@@ -455,6 +455,11 @@ fn a_diff_is_found_in_the_newest_snapshot_or_refused() {
     let one = row(&report, "qwen-7b-router");
     assert_eq!(one["before"]["min_replicas"], 4);
     assert_eq!(effect(one, "surplus-replicas"), Some("closes"), "{one:#}");
+    // What a failed command wrote instead of a diff is no change that is fine.
+    fs::write(&file, "error: the server could not find the resource\n").unwrap();
+    let (code, _, stderr) = gate(&["--diff", &path, "--cluster", "prod-a"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("no line of a diff"), "{stderr}");
     // Another state of the cluster than the lake's.
     fs::write(&file, diff("minReplicas: 3")).unwrap();
     let (code, _, stderr) = gate(&["--diff", &path, "--cluster", "prod-a"]);
@@ -466,6 +471,18 @@ fn a_diff_is_found_in_the_newest_snapshot_or_refused() {
     ] {
         assert!(stderr.contains(word), "{word}: {stderr}");
     }
+}
+
+#[test]
+fn a_kind_that_nobody_reads_is_named_and_not_called_harmless() {
+    let farm = json!({
+        "apiVersion": "acme.io/v1", "kind": "ModelFarm",
+        "metadata": {"name": "x", "namespace": "chat"}, "spec": {"replicas": 3},
+    });
+    let (code, stdout, stderr) = Sides::new(&[], &[farm]).gate(&["-o", "markdown"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("No change to what is read: "), "{stdout}");
+    assert!(stdout.contains("modelfarm.acme.io/chat/x"), "{stdout}");
 }
 
 /// Runs git there, as somebody.

@@ -31,6 +31,7 @@ use crate::gate::diff::sections;
 use crate::gate::document::ObjectKey;
 use crate::gate::outcome::{FailOn, Totals};
 use crate::gate::{Change, Document, Refusal, Report, changes, markdown, sarif, table};
+use crate::ingest::kubernetes::is_read;
 use crate::lake::LakeView;
 use crate::model::TimeWindow;
 use crate::model::time::{DAY_MS, date_of};
@@ -151,12 +152,12 @@ pub(super) async fn gate(args: &GateArgs) -> Result<Exit, CliError> {
         .filter(|document| !changed.contains(&document.key) && !world.holds(&document.key))
         .collect();
     let mut rows = Vec::new();
-    let mut others = Vec::new();
+    let (mut others, mut unread) = (Vec::new(), Vec::new());
     if !changes.is_empty() {
         let before = world.side(&changes, &unchanged, |one| one.before.as_ref());
         let after = world.side(&changes, &unchanged, |one| one.after.as_ref());
         let (asked, rest) = affected(&changes, (&before, &after));
-        others = rest;
+        (unread, others) = rest;
         if asked.len() > ROWS_MAX {
             return Err(CliError::Usage(format!(
                 "the change is about {} workloads, more than {ROWS_MAX}: judge it in parts with --path",
@@ -171,6 +172,13 @@ pub(super) async fn gate(args: &GateArgs) -> Result<Exit, CliError> {
             }
         }
     }
+    let mut notes = both.notes;
+    if !unread.is_empty() {
+        notes.push(format!(
+            "not judged, as no snapshot reads such a kind: {}",
+            unread.join(", ")
+        ));
+    }
     let report = Report {
         cluster: cluster.name.clone(),
         publication: publication.number,
@@ -179,7 +187,8 @@ pub(super) async fn gate(args: &GateArgs) -> Result<Exit, CliError> {
         totals: Totals::of(&rows),
         rows,
         others,
-        notes: both.notes,
+        unread,
+        notes,
     };
     print(args.output, &report)?;
     let fails = args.fail_on.iter().any(|on| report.totals.fails(*on));
@@ -255,11 +264,20 @@ fn files(args: &GateArgs) -> Result<Both, CliError> {
     Ok(both)
 }
 
-/// The workloads that a change is about, and the changed objects that are part of none.
-fn affected(
-    changes: &[Change],
-    (before, after): (&Declared, &Declared),
-) -> (Vec<Asked>, Vec<String>) {
+/// Changed objects that are part of no workload, in words: of kinds that nobody reads, and the others.
+type Rest = (Vec<String>, Vec<String>);
+
+/// Whether an object is a custom resource of which the inventory knows nothing.
+fn is_unread(key: &ObjectKey) -> bool {
+    let custom = key
+        .kind
+        .split_once('.')
+        .is_some_and(|(_, group)| group.contains('.') && !group.ends_with(".k8s.io"));
+    custom && !is_read(&key.kind)
+}
+
+/// The workloads that a change is about, and the rest of it.
+fn affected(changes: &[Change], (before, after): (&Declared, &Declared)) -> (Vec<Asked>, Rest) {
     let mut by_id: BTreeMap<Id, Vec<&Change>> = BTreeMap::new();
     let holds = |id: &Id| before.workloads.contains_key(id) || after.workloads.contains_key(id);
     let mut placed: BTreeSet<&ObjectKey> = BTreeSet::new();
@@ -341,12 +359,19 @@ fn affected(
         })
         .collect::<Vec<_>>();
     let judged: BTreeSet<&String> = asked.iter().flat_map(|one| &one.objects).collect();
-    let others = changes
-        .iter()
-        .map(|one| format!("{} {}", one.word(), one.key.path()))
-        .filter(|told| !judged.contains(told))
-        .collect();
-    (asked, others)
+    let mut rest = Rest::default();
+    for one in changes {
+        let told = format!("{} {}", one.word(), one.key.path());
+        if judged.contains(&told) {
+            continue;
+        }
+        if is_unread(&one.key) {
+            rest.0.push(told);
+        } else {
+            rest.1.push(told);
+        }
+    }
+    (asked, rest)
 }
 
 fn print(output: GateOutput, report: &Report) -> Result<(), CliError> {

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::model::workload::kind_of;
+
 const TEXT: &str = include_str!("kinds.toml");
 
 /// The file.
@@ -47,6 +49,19 @@ fn file() -> &'static Kinds {
     static FILE: OnceLock<Kinds> = OnceLock::new();
     // A test parses the same text: the default is never used.
     FILE.get_or_init(|| toml::from_str(TEXT).unwrap_or_default())
+}
+
+/// Whether a snapshot reads a kind, given as [`crate::model::workload::kind_of`] spells it.
+#[must_use]
+pub fn is_read(kind: &str) -> bool {
+    wanted().any(|one| {
+        let group = if one.group.is_empty() {
+            "v1".to_owned()
+        } else {
+            format!("{}/v1", one.group)
+        };
+        kind_of(&group, one.kind) == kind
+    })
 }
 
 /// Every kind that is listed, in the file's order. Never a Secret, and no ConfigMap.

@@ -26,6 +26,7 @@ pub use client::{ClusterApi, ClusterOptions};
 pub use error::KubernetesError;
 pub use export::{DayOfObjects, KubernetesExport};
 pub use increment::{KnownDay, KnownObject};
+pub use kinds::is_read;
 pub use live::ingest_live;
 pub use route::{ClusterRoute, ServicePlace};
 pub use servers::{FoundServer, find_servers};
