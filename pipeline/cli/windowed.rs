@@ -32,6 +32,7 @@ pub(super) async fn window_rows(
         ("to_date", day(window.end_ms)),
         ("shown_date", day(shown_end_ms)),
         ("weeks_date", day(weeks_ms)),
+        ("weeks_start_ms", ScalarValue::Int64(Some(weeks_ms))),
         ("last_week_date", day(window.end_ms - WEEK_MS)),
         ("week_before_date", day(window.end_ms - 2 * WEEK_MS)),
         ("window_start_ms", ScalarValue::Int64(Some(window.start_ms))),

@@ -36,7 +36,7 @@ intervals AS (
     ) AS place,
     MIN(valid_from_ms) OVER (PARTITION BY cluster, namespace, workload_kind, workload_name) AS first_ms
   FROM workloads
-  WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $window_end_ms - 7862400000
+  WHERE valid_from_ms < $window_end_ms AND valid_to_ms > $weeks_start_ms
 ),
 served AS (
   SELECT
