@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory as _, Parser as _};
 
-use super::args::Cli;
+use super::commands::Cli;
 
 /// Command lines of code blocks: those that begin with the program's name.
 fn lines(text: &str) -> Vec<String> {

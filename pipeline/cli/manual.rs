@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::args::Cli;
+use super::commands::Cli;
 use super::error::CliError;
 use super::evidence::replace;
 use crate::exit::Exit;

@@ -13,6 +13,7 @@ mod bill_days;
 mod blindness;
 mod books;
 mod check;
+mod commands;
 mod conclude;
 mod data;
 mod decisions;
@@ -74,7 +75,7 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::Exit;
-use args::{Cli, Command};
+use commands::{Cli, Command};
 use error::CliError;
 
 use logs::complain;
