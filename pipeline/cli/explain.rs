@@ -19,6 +19,7 @@ use crate::detect::{Detector, EvidenceManifest, replay};
 use crate::exit::Exit;
 use crate::lake::columns::{int, text as words, text_at, usd, usd_at};
 use crate::lake::{Lake, LakeError, LakeView, Publication, read_only_sql};
+use crate::model::time::MONTH_HOURS;
 
 pub(super) async fn explain(args: &ExplainArgs) -> Result<Exit, CliError> {
     let config = Config::load(&args.config.config)?;
@@ -200,7 +201,7 @@ async fn told(
         existed_hours: net
             .zip(month)
             .filter(|(_, month)| !month.is_zero())
-            .and_then(|(net, month)| (net * Decimal::from(730)).checked_div(month)),
+            .and_then(|(net, month)| (net * Decimal::from(MONTH_HOURS)).checked_div(month)),
     };
     Ok(text::lines(&explained).join("\n"))
 }

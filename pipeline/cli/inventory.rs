@@ -22,11 +22,11 @@ use crate::inventory::remedy::{BoundsWish, CpuWish, Remedy, Wish};
 use crate::lake::columns::text;
 use crate::lake::{LakeError, LakeView, Publication, read_only_sql};
 use crate::model::TimeWindow;
-use crate::model::time::{DAY_MS, HOUR_MS, date_of};
+use crate::model::time::{DAY_MS, HOUR_MS, MONTH_HOURS, date_of};
 use crate::model::workload::WorkloadId;
 
 /// A month of 730 hours.
-const MONTH_MS: i64 = 730 * HOUR_MS;
+const MONTH_MS: i64 = MONTH_HOURS * HOUR_MS;
 /// What existed for less shows its window's dollars and no monthly ones.
 const MIN_EXISTED_MS: i64 = 3 * DAY_MS;
 

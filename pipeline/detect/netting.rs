@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 
 use super::economics::prices::PriceRow;
-use crate::model::time::HOUR_MS;
+use crate::model::time::{HOUR_MS, MONTH_HOURS};
 
 /// Whose seconds of which product, at which price and of which observed class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -398,12 +398,11 @@ fn cost(sums: &BTreeMap<&str, i64>, prices: &PriceList) -> Result<Option<Decimal
 /// Monthly dollars: what the window cost, over the hours that the subject existed in it.
 #[must_use]
 pub fn monthly(window_usd: Decimal, existed_ms: i64) -> Option<Decimal> {
-    const HOURS_PER_MONTH: i64 = 730;
     if existed_ms <= 0 {
         return None;
     }
     window_usd
-        .checked_mul(Decimal::from(HOURS_PER_MONTH * HOUR_MS))?
+        .checked_mul(Decimal::from(MONTH_HOURS * HOUR_MS))?
         .checked_div(Decimal::from(existed_ms))
 }
 

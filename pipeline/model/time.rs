@@ -6,6 +6,8 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 pub const DAY_MS: i64 = 86_400_000;
 /// Milliseconds in an hour.
 pub const HOUR_MS: i64 = 3_600_000;
+/// Hours of the month in which money is told: a twelfth of 8,760.
+pub const MONTH_HOURS: i64 = 730;
 
 /// `[start_ms, end_ms)` in milliseconds since the epoch, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,12 +7,11 @@ use serde::Serialize;
 
 use super::data::{FindingData, ReportData};
 use super::format::usd;
-use crate::model::time::{HOUR_MS, date_of};
+use crate::model::time::{HOUR_MS, MONTH_HOURS, date_of};
 use crate::model::zone::Zone;
 
 /// Names of empty nodes beyond these are counted.
 const NODES_NAMED: usize = 8;
-const HOURS_OF_A_MONTH: i64 = 730;
 
 /// One kind of node in one cluster, at the window's end.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +135,7 @@ fn pool_view(pool: &PoolData, window_end_ms: i64, zone: Zone) -> PoolView {
         mean_free: gpus(pool.free_ms, pool.hours),
         node_monthly: per_node.zip(pool.usd_per_gpu_hour).map_or_else(
             || "price unknown".to_owned(),
-            |(gpus, price)| usd(price * Decimal::from(gpus * HOURS_OF_A_MONTH)),
+            |(gpus, price)| usd(price * Decimal::from(gpus * MONTH_HOURS)),
         ),
         commitment,
         when,

@@ -17,7 +17,7 @@ use super::governance::GovernanceView;
 use super::limits::{LIMITS, Limits};
 use super::returns::ReturnsView;
 use super::sections::Sections;
-use crate::model::time::format_ms;
+use crate::model::time::{MONTH_HOURS, format_ms};
 
 /// What templates see: text and small integers only.
 #[derive(Debug, Clone, Serialize)]
@@ -192,7 +192,7 @@ impl ReportView {
             if window_hours.is_zero() {
                 usd
             } else {
-                usd * Decimal::from(730) / window_hours
+                usd * Decimal::from(MONTH_HOURS) / window_hours
             }
         };
         let (accepted, alarms): (Vec<&FindingData>, Vec<&FindingData>) = ranked(data, "alarm")

@@ -14,7 +14,7 @@ use crate::gate::effect::{
     Amounts, FindingEffect, Known, Lint, Tier, not_judged, of_amounts, of_held, of_lint, of_tier,
 };
 use crate::gate::outcome::{Judged, Verdict};
-use crate::model::time::HOUR_MS;
+use crate::model::time::{HOUR_MS, MONTH_HOURS};
 use crate::simulate::Spec;
 use crate::simulate::demand::BUCKET_MS;
 
@@ -22,8 +22,6 @@ const TIER: &str = "tier-misplacement";
 const LINT: &str = "scaling-signal-lint";
 /// Findings about time in which nobody asks.
 const HELD: &[&str] = &["dark-capacity", "scale-to-zero-chance"];
-/// Hours of a month.
-const MONTH_HOURS: i64 = 730;
 
 /// What the sides of a workload come to.
 pub(super) struct Told<'a> {

@@ -56,6 +56,10 @@ pub(super) struct Fleet<'a> {
     pub min_surplus_gpu_hours: i64,
 }
 
+fn id_of(namespace: &str, kind: &str, name: &str) -> Id {
+    (namespace.to_owned(), kind.to_owned(), name.to_owned())
+}
+
 async fn rows(
     session: &SessionContext,
     sql: &str,
@@ -88,24 +92,20 @@ impl<'a> Fleet<'a> {
             .into_iter()
             .filter(|one| one.cluster == cluster.name)
             .map(|one| {
-                let id = (
-                    one.namespace.clone(),
-                    one.workload_kind.clone(),
-                    one.workload_name.clone(),
-                );
-                (id, one)
+                (
+                    id_of(&one.namespace, &one.workload_kind, &one.workload_name),
+                    one,
+                )
             })
             .collect();
         let demands = demands(of("demand"))?
             .into_iter()
             .filter(|one| one.cluster == cluster.name)
             .map(|one| {
-                let id = (
-                    one.namespace.clone(),
-                    one.workload_kind.clone(),
-                    one.workload_name.clone(),
-                );
-                (id, one)
+                (
+                    id_of(&one.namespace, &one.workload_kind, &one.workload_name),
+                    one,
+                )
             })
             .collect();
         let reader = Reader { session, window };

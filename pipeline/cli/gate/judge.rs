@@ -14,6 +14,7 @@ use crate::cli::simulate::timeline::CapacityFrom;
 use crate::detect::economics::placements;
 use crate::gate::effect::of_removal;
 use crate::gate::outcome::{Fit, Judged, Row, Side, Verdict};
+use crate::model::time::MONTH_HOURS;
 use crate::simulate::{Outcome, Serving, replay_observed};
 
 /// A 95th percentile is missed when more than a twentieth is late.
@@ -299,7 +300,7 @@ fn money(
             let bounds = match (side.bounds, &side.price) {
                 ((min, Some(max)), Some(price)) => {
                     let usd = |count: i64| {
-                        let hours = Decimal::from(count * 730)
+                        let hours = Decimal::from(count.saturating_mul(MONTH_HOURS))
                             * Decimal::from(side.facts.gpu_milli_per_replica);
                         crate::gate::outcome::dollars(hours / Decimal::from(1000) * price.usd)
                     };

@@ -9,11 +9,8 @@ use super::fleet::Price;
 use crate::detect::netting::bootstrap::{DayWorth, Spread, quantiles};
 use crate::gate::outcome::Difference;
 use crate::model::TimeWindow;
-use crate::model::time::{DAY_MS, HOUR_MS};
+use crate::model::time::{DAY_MS, HOUR_MS, MONTH_HOURS};
 use crate::simulate::Outcome;
-
-/// Hours of a month.
-const MONTH_HOURS: i64 = 730;
 
 /// Replica-milliseconds by UTC day, of the time whose demand is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

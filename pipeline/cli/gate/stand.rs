@@ -11,13 +11,10 @@ use crate::cli::error::CliError;
 use crate::cli::simulate::read::{Part, Subject};
 use crate::cli::simulate::spec::present_with;
 use crate::cli::simulate::timeline::{self, CapacityFrom};
-use crate::cli::simulate::{SLO_TTFT_MS, checked, startup};
+use crate::cli::simulate::{PATIENCE_SECONDS, SLO_TTFT_MS, checked, startup};
 use crate::detect::economics::placements::{Changed, WorkloadFacts};
 use crate::gate::document::ObjectKey;
 use crate::simulate::{Outcome, Serving, Spec, Timeline, replay, replay_observed};
-
-/// Who waits for longer has gone: Knative's own limit of a request.
-const PATIENCE_MS: i64 = 300_000;
 
 /// What is changed about a workload.
 pub(super) struct Asked {
@@ -269,7 +266,7 @@ fn play(
     let serving = Serving {
         startup_ms: startup(&made.startups_ms, &fleet.startups_ms).0,
         late_after_ms: late_after_ms.unwrap_or(SLO_TTFT_MS),
-        patience_ms: PATIENCE_MS,
+        patience_ms: i64::from(PATIENCE_SECONDS) * 1000,
         at_once: subject.at_once.and_then(|limit| u32::try_from(limit).ok()),
     };
     let spec = checked(spec, &made.timeline).map_err(|error| error.to_string())?;

@@ -34,6 +34,8 @@ use timeline::{CapacityFrom, Made};
 const STARTUP_ASSUMED_MS: i64 = 180_000;
 /// The default profile's time to the first token.
 pub(super) const SLO_TTFT_MS: i64 = 2000;
+/// Who waits for longer has gone: Knative's own limit of a request.
+pub(super) const PATIENCE_SECONDS: u32 = 300;
 /// How many workloads are in memory at a time.
 const PART: usize = 32;
 /// No span is longer: buckets of five minutes of a year and a half.
@@ -65,7 +67,7 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86400))]
     pub startup: Option<u32>,
     /// Seconds after which who waits has gone: Knative's own limit of a request
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE_SECONDS, value_parser = clap::value_parser!(u32).range(1..=86400))]
     pub patience: u32,
     /// One row an hour instead of one a replay: replicas over time
     #[arg(long)]

@@ -6,7 +6,7 @@
 use rust_decimal::Decimal;
 
 use crate::catalogue::canonical_provider;
-use crate::model::time::parse_ms;
+use crate::model::time::{MONTH_HOURS, parse_ms};
 
 use super::{Commitment, NodeFacts, PriceRow, Rung, STORED_DECIMALS};
 
@@ -28,8 +28,6 @@ const COLUMNS: &[&str] = &[
     "commitment_end",
     "note",
 ];
-/// Hours of a month, everywhere.
-const HOURS_PER_MONTH: i64 = 730;
 /// A sheet is an input like any other.
 const MAX_ROWS: usize = 100_000;
 
@@ -436,7 +434,7 @@ pub(super) fn best(
                 price_key: facts.key(),
             })?;
             let hours = if row.unit == Unit::NodeMonth {
-                HOURS_PER_MONTH
+                MONTH_HOURS
             } else {
                 1
             };
